@@ -1,6 +1,8 @@
-//! Reads a request's body completely, bounded in size, time and speed, and counted in [`memory`].
+//! Reads a request's body completely, bounded in size, time and speed, and counted in [`memory`]. One that is compressed is decoded.
 
 pub(crate) mod buffer;
+mod content_coding;
+pub mod large_bodies;
 pub mod memory;
 
 use std::sync::Arc;
@@ -15,6 +17,8 @@ use http::header::{CONTENT_LENGTH, CONTENT_TYPE, EXPECT};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use buffer::BodyBuffer;
+use content_coding::{ACCEPTED, CodedBody, codings_of};
+use large_bodies::LargeBodyError;
 use memory::{BodyMemory, BodyOwner, BodyPermit, BoundOf};
 
 /// The largest body: 32 MiB.
@@ -41,6 +45,12 @@ pub enum BodyError {
     Incomplete,
     #[error("the body arrived too slowly: send it completely within 120 s, and at least 120 KiB of it in every 15 s")]
     TooSlow,
+    #[error("the content-encoding of the body is not one of {ACCEPTED}, or has more than two of them")]
+    UnknownCoding,
+    #[error("the body is not what its content-encoding says")]
+    NotAsCoded,
+    #[error("the compressed body was not decoded")]
+    NotDecoded(LargeBodyError),
     /// No memory is left for the body.
     #[error("the gateway holds as many bytes of request bodies{} as it may; try again", .0.of_whom())]
     NoMemory(BoundOf),
@@ -51,7 +61,11 @@ impl BodyError {
         let message = self.to_string();
         match self {
             Self::TooLarge => Refusal::new(ErrorCode::PayloadTooLarge, message),
-            Self::Incomplete | Self::TooSlow => Refusal::invalid("", message),
+            Self::Incomplete | Self::TooSlow | Self::NotAsCoded => Refusal::invalid("", message),
+            Self::UnknownCoding => {
+                Refusal::new(ErrorCode::UnsupportedMediaType, message).with("accept_encoding", ACCEPTED)
+            }
+            Self::NotDecoded(error) => error.refusal("it was not read"),
             Self::NoMemory(bound) => {
                 Refusal::new(ErrorCode::Overloaded, message).with("scope", bound.as_str()).try_again()
             }
@@ -66,8 +80,15 @@ pub struct HeldBody {
     pub permit: Arc<BodyPermit>,
 }
 
-/// Reads a complete body, in two minutes at most. A body that is refused for its size or for lack of memory is still read and
-/// discarded for two seconds at most, unless the client waits for `100 Continue`.
+impl HeldBody {
+    fn new(buffer: BodyBuffer, permit: BodyPermit) -> Self {
+        let permit = Arc::new(permit);
+        Self { bytes: permit.attach_to(buffer.into_bytes()), permit }
+    }
+}
+
+/// Reads a complete body, in two minutes at most, and decodes it. A body that is refused for its size, for its coding or for lack of
+/// memory is still read and discarded for two seconds at most, unless the client waits for `100 Continue`.
 pub async fn read_all(
     memory: &Arc<BodyMemory>,
     owner: BodyOwner,
@@ -78,15 +99,16 @@ pub async fn read_all(
     let is_too_large = announced.is_some_and(|length| length > BODY_BYTES_MAX as u64);
     let announced = announced.and_then(|length| usize::try_from(length).ok());
     let mut chunks = body.into_data_stream();
-    let permit = if is_too_large { Err(BodyError::TooLarge) } else { memory.begin(owner).map_err(BodyError::NoMemory) };
-    let (error, is_being_sent) = match permit {
-        Ok(permit) => match IncomingBody::new(announced, permit).collect(&mut chunks).await {
-            Ok(held) => return Ok(held),
+    let begun =
+        if is_too_large { Err(BodyError::TooLarge) } else { IncomingBody::begin(memory, owner, headers, announced) };
+    let (error, is_being_sent) = match begun {
+        Ok(incoming) => match incoming.collect(&mut chunks).await {
+            Ok(arrived) => return arrived.into_held().await,
             Err(error) => (error, true),
         },
         Err(error) => (error, !headers.contains_key(EXPECT)),
     };
-    if is_being_sent && matches!(error, BodyError::TooLarge | BodyError::NoMemory(_)) {
+    if is_being_sent && matches!(error, BodyError::TooLarge | BodyError::NoMemory(_) | BodyError::UnknownCoding) {
         linger(memory, chunks).await;
     }
     Err(error)
@@ -111,20 +133,52 @@ async fn discard(mut chunks: BodyDataStream) {
     while let Ok(Some(Ok(_))) = timeout(SILENCE_MAX, chunks.next()).await {}
 }
 
-/// A body that is arriving. Its chunks are copied into one buffer, because a small chunk keeps the whole buffer that it was
-/// read into.
+/// A body that is arriving.
 struct IncomingBody {
-    buffer: BodyBuffer,
+    bytes: ArrivingBytes,
     announced: Option<usize>,
     permit: BodyPermit,
 }
 
-impl IncomingBody {
-    fn new(announced: Option<usize>, permit: BodyPermit) -> Self {
-        Self { buffer: BodyBuffer::new(announced), announced, permit }
+/// The bytes that have arrived. Chunks are copied, because a small one keeps the whole buffer that it was read into.
+enum ArrivingBytes {
+    Plain(BodyBuffer),
+    Coded(CodedBody),
+}
+
+impl ArrivingBytes {
+    const fn len(&self) -> usize {
+        match self {
+            Self::Plain(buffer) => buffer.len(),
+            Self::Coded(coded) => coded.len(),
+        }
     }
 
-    async fn collect(mut self, chunks: &mut BodyDataStream) -> Result<HeldBody, BodyError> {
+    fn memory_at(&self, len: usize) -> usize {
+        match self {
+            Self::Plain(buffer) => buffer.memory_at(len),
+            Self::Coded(_) => CodedBody::memory_at(len),
+        }
+    }
+}
+
+impl IncomingBody {
+    fn begin(
+        memory: &Arc<BodyMemory>,
+        owner: BodyOwner,
+        headers: &HeaderMap,
+        announced: Option<usize>,
+    ) -> Result<Self, BodyError> {
+        let codings = codings_of(headers)?;
+        let permit = memory.begin(owner).map_err(BodyError::NoMemory)?;
+        let bytes = match codings.is_empty() {
+            true => ArrivingBytes::Plain(BodyBuffer::new(announced)),
+            false => ArrivingBytes::Coded(CodedBody::new(codings)),
+        };
+        Ok(Self { bytes, announced, permit })
+    }
+
+    async fn collect(mut self, chunks: &mut BodyDataStream) -> Result<Self, BodyError> {
         let until = Instant::now() + BODY_WAIT_MAX;
         let (mut span_ends, mut bytes_of_span) = (Instant::now() + SPAN, 0);
         loop {
@@ -148,17 +202,34 @@ impl IncomingBody {
             }
         }
         self.permit.mark_arrived();
-        let permit = Arc::new(self.permit);
-        Ok(HeldBody { bytes: permit.attach_to(self.buffer.into_bytes()), permit })
+        Ok(self)
+    }
+
+    async fn into_held(self) -> Result<HeldBody, BodyError> {
+        match self.bytes {
+            ArrivingBytes::Plain(buffer) => Ok(HeldBody::new(buffer, self.permit)),
+            // An empty body, which a `DELETE` has, is no compressed one.
+            ArrivingBytes::Coded(coded) if coded.len() == 0 => Ok(HeldBody::new(BodyBuffer::new(None), self.permit)),
+            // Boxed, so that other bodies have no room for it.
+            ArrivingBytes::Coded(coded) => Box::pin(coded.decoded(self.permit)).await,
+        }
     }
 
     fn append(&mut self, chunk: &[u8]) -> Result<(), BodyError> {
-        let len = self.buffer.len() + chunk.len();
+        let len = self.bytes.len() + chunk.len();
         if len > BODY_BYTES_MAX {
             return Err(BodyError::TooLarge);
         }
-        self.permit.grow_to(self.buffer.memory_at(len)).map_err(BodyError::NoMemory)?;
-        self.buffer.extend(chunk, self.announced).map_err(|_| BodyError::NoMemory(BoundOf::Process))
+        self.permit.grow_to(self.bytes.memory_at(len)).map_err(BodyError::NoMemory)?;
+        match &mut self.bytes {
+            ArrivingBytes::Plain(buffer) => {
+                buffer.extend(chunk, self.announced).map_err(|_| BodyError::NoMemory(BoundOf::Process))
+            }
+            ArrivingBytes::Coded(coded) => {
+                coded.extend(chunk);
+                Ok(())
+            }
+        }
     }
 }
 

@@ -78,7 +78,6 @@ pub use node::copies::Copies;
 pub use node::gateway::{
     AdmissionControl, BackgroundWork, ContentRecording, Gateway, LeafOf, ProviderAccess, RequestMemory, TargetState,
 };
-pub use node::large_bodies::LargeBodies;
 pub(crate) use planned::plan::{NodeKnowledge, TargetOrder};
 pub use planned::request_features::features_of;
 pub use received::timeline::Arrival;

@@ -180,9 +180,13 @@ pub fn details(code: ErrorCode) -> Shape {
         ErrorCode::Overloaded => {
             object().required("scope", schema::one_of(["key", "tenant", "provider", "address", "gateway", "target"]))
         }
+        ErrorCode::UnsupportedMediaType => object().optional_as(
+            "accept_encoding",
+            text(),
+            "The codings of bodies that are decoded, where that of the body is not",
+        ),
         ErrorCode::Unauthenticated
         | ErrorCode::PayloadTooLarge
-        | ErrorCode::UnsupportedMediaType
         | ErrorCode::RequestHeaderFieldsTooLarge
         | ErrorCode::Internal
         | ErrorCode::QueryTimeout

@@ -5,7 +5,7 @@ use axum::response::Response;
 use dialects::{ErrorForm, error_body};
 use events::refusal::{ErrorCode, Refusal, retry_after_seconds};
 use http::HeaderValue;
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::header::{ACCEPT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use openapi::refusals;
 
 /// Writes the status, body and headers of a refusal into its response.
@@ -19,6 +19,11 @@ pub fn write_refusal(response: &mut Response, refusal: &Refusal, form: ErrorForm
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     if let Some(wait) = refusal.retry_after {
         headers.insert(RETRY_AFTER, HeaderValue::from(retry_after_seconds(wait)));
+    }
+    // RFC 9110, section 15.5.16: only where a content coding is the reason.
+    let accepted = refusal.details.get("accept_encoding").and_then(serde_json::Value::as_str);
+    if let Some(Ok(codings)) = accepted.map(HeaderValue::from_str) {
+        headers.insert(ACCEPT_ENCODING, codings);
     }
     if is_final(refusal) {
         // Both vendors' SDKs would otherwise retry, and be refused again.

@@ -7,12 +7,13 @@ use access_control::auth::{AuthParts, Authenticator};
 use access_control::limits::RateLimiter;
 use access_log::AccessLog;
 use command::admin::{self, AdminState, FactsLookup, ImportQueue, setup};
+use command::body::large_bodies::LargeBodies;
 use command::doctor::{self, Doctor};
 use command::environment::NamedProviders;
 use command::figures::RequestFigures;
 use command::inference::{
     self, AbandonedCalls, AccessTokens, AdmissionControl, BackgroundWork, Breakers, ContentKeeper, ContentRecording,
-    Copies, Gateway, LargeBodies, LeafOf, ObservedTargets, ProviderAccess, ProviderHealth, ProviderKeys, RequestMemory,
+    Copies, Gateway, LeafOf, ObservedTargets, ProviderAccess, ProviderHealth, ProviderKeys, RequestMemory,
     RetryBudgets, TargetPlaces, TargetState, UpstreamCalls,
 };
 use command::model_explain::{self, ModelExplainer};

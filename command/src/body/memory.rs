@@ -178,6 +178,13 @@ impl BodyPermit {
         }
     }
 
+    /// Counts no more than this many bytes in total.
+    pub fn shrink_to(&mut self, bytes: usize) {
+        if bytes < self.amount.bytes {
+            self.count(bytes);
+        }
+    }
+
     /// A permit that counts nothing yet, for another body of the same owner.
     pub fn another(&self) -> Self {
         self.memory.permit(self.owner)

@@ -28,13 +28,13 @@ use provider_client::{LoopEntries, RequestBody, SendError, Transmission};
 use tokio::time::timeout;
 
 use crate::body::HeldBody;
+use crate::body::large_bodies::LargeBodies;
 use crate::body::memory::{BodyOwner, BodyPermit};
 use crate::figures::TokenCount;
 use crate::inference::authorized::{authorize, not_current, require_strategy_choice};
 use crate::inference::calls::upstream_response::Outgoing;
 use crate::inference::keys::provider_keys::{KeyAttempts, NextKey};
 use crate::inference::node::gateway::Gateway;
-use crate::inference::node::large_bodies::LargeBodies;
 use crate::inference::planned::plan::{no_offer, not_allowed};
 use crate::inference::received::reading::{read_body, work_on};
 use crate::inference::received::routing_headers::RoutingHeaders;

@@ -4,4 +4,3 @@ pub mod abandoned;
 pub mod content;
 pub mod copies;
 pub mod gateway;
-pub mod large_bodies;

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use dialects::{ClientRequest, WrittenBody};
 use tokio::time::timeout_at;
 
+use crate::body::large_bodies::LargeBodies;
 use crate::body::memory::BodyPermit;
-use crate::inference::node::large_bodies::LargeBodies;
 use crate::inference::planned::plan::Plan;
 use crate::inference::running::Running;
 use crate::inference::targets::target::PlannedTarget;

@@ -14,8 +14,8 @@ use tokio::sync::oneshot;
 
 use super::answer_permit::AnswerPermit;
 use super::upstream_response::send_call;
+use crate::body::large_bodies::LargeBodies;
 use crate::inference::node::gateway::Gateway;
-use crate::inference::node::large_bodies::LargeBodies;
 use crate::inference::running::{CallUnderWay, Running};
 use crate::inference::upstream::failure::{CallFailure, Cause};
 

@@ -23,7 +23,7 @@ use tokio_util::task::TaskTracker;
 use super::abandoned::AbandonedCalls;
 use super::content::{ContentKeeper, RequestContent};
 use super::copies::Copies;
-use super::large_bodies::LargeBodies;
+use crate::body::large_bodies::LargeBodies;
 use crate::body::memory::BodyMemory;
 use crate::figures::RequestFigures;
 use crate::inference::keys::access_tokens::AccessTokens;

@@ -30,7 +30,7 @@ use projections::caller::Caller;
 use projections::tables::{KnownTarget, Offer, Tables};
 
 use super::bound::{Bound, BrokeredTargets, OutputBound};
-use crate::inference::node::large_bodies::LargeBodies;
+use crate::body::large_bodies::LargeBodies;
 use crate::inference::shaped::PromptShape;
 use crate::inference::targets::target::{PlannedTarget, allowed_for_price};
 

@@ -11,8 +11,8 @@ use super::reading::parse_body;
 use super::received_request::{ReceivedRequest, RequestHead};
 use super::routing_headers::{RoutingHeaders, terms_of_both};
 use crate::body::HeldBody;
+use crate::body::large_bodies::LargeBodies;
 use crate::body::memory::BodyPermit;
-use crate::inference::node::large_bodies::LargeBodies;
 use crate::inference::targets::target_places::Priority;
 
 /// A request that was read.

@@ -9,10 +9,10 @@ use events::refusal::{ErrorCode, Refusal};
 use projections::caller::Caller;
 use ring::digest::{Digest, SHA256, digest};
 
+use crate::body::large_bodies::{LargeBodies, LargeBodyError};
 use crate::body::memory::{BodyOwner, BodyPermit};
 use crate::body::{self, BodyError, HeldBody};
 use crate::inference::node::gateway::Gateway;
-use crate::inference::node::large_bodies::{LargeBodies, LargeBodyError};
 
 /// Reads the body: it must be `application/json`, complete, and within the bounds.
 pub async fn read_body(gateway: &Gateway, caller: &Caller, request: Request) -> Result<HeldBody, Refusal> {

@@ -16,7 +16,7 @@ use crate::body::memory::{BodyPermit, BoundOf};
 /// all escapes.
 const SMALL_BYTES_MAX: usize = 128 * 1024;
 /// The longest wait for a turn. Reading all bodies that fit into the default memory takes one core about 5 s.
-const WAIT_MAX: Duration = Duration::from_secs(10);
+pub const WAIT_MAX: Duration = Duration::from_secs(10);
 
 /// Why the work on a large body has no result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
