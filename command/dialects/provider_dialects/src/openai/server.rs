@@ -36,6 +36,8 @@ pub struct Deviations {
     pub takes_call_signatures: bool,
     /// True if ids of tool calls must be nine letters and digits.
     pub has_short_call_ids: bool,
+    /// True if it refuses `metadata` of a response that it does not store.
+    pub stores_metadata_alone: bool,
     /// True if it gives one choice alone.
     gives_one_choice: bool,
     /// The only fields that it takes, because it refuses others; `None` if it ignores those.
@@ -53,6 +55,7 @@ const NONE: Deviations = Deviations {
     takes_reasoning: true,
     takes_call_signatures: false,
     has_short_call_ids: false,
+    stores_metadata_alone: false,
     gives_one_choice: false,
     fields: None,
     members: None,
@@ -64,10 +67,12 @@ const MAX_TOKENS_ALONE: Deviations = Deviations { output_cap_field: Some(OutputC
 /// The row of a server.
 pub const fn deviations(server: Server) -> &'static Deviations {
     match server {
-        // Its reasoning models refuse `max_tokens`, which is deprecated for the others.
+        // Its reasoning models refuse `max_tokens`, which is deprecated for the others. "The 'metadata' parameter is only allowed
+        // when 'store' is enabled."
         Server::Openai => &Deviations {
             hosts: &["api.openai.com", "eu.api.openai.com", "us.api.openai.com"],
             output_cap_field: Some(OutputCapField::MaxCompletionTokens),
+            stores_metadata_alone: true,
             ..NONE
         },
         // Refuses unknown fields with 422, also of messages.

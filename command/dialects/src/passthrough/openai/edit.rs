@@ -10,7 +10,7 @@ use intermediate::Facts;
 use intermediate::chat::NO_EFFORT;
 use intermediate::json::{self, Edit, Kind};
 use provider_dialects::OutboundTarget;
-use provider_dialects::openai::server::{self, Deviations, output_cap_field};
+use provider_dialects::openai::server::{self, output_cap_field};
 use surfaces::openai::{CapPosition, Request};
 
 use super::deviations::{edit_fields, edit_messages};
@@ -32,7 +32,10 @@ pub fn edited_body(
     edits.push(Edit { range: positions.model.clone(), replacement: json::written(target.model) });
     let refused = target.refused.of_request(facts.needs);
     let mut refused_fields = RefusedFields::default();
-    if !refused.is_empty() || deviations.is_some_and(Deviations::changes_fields) {
+    let has_metadata = !facts.directives.metadata.is_empty();
+    if !refused.is_empty()
+        || deviations.is_some_and(|server| server.changes_fields() || has_metadata && server.stores_metadata_alone)
+    {
         refused_fields = edit_fields(text, target, refused, &mut edits)?;
         if refused.contains(RefusedParameter::EffortWithTools) {
             added.extend_from_slice(format!(r#","{EFFORT}":"{NO_EFFORT}""#).as_bytes());

@@ -87,6 +87,27 @@ const SENT_BACK: &str = r#"{"model":"m","messages":[
     {"tool_call_id":"D681PevKs","content":"2","role":"tool"}
 ]}"#;
 
+/// OpenAI: "The 'metadata' parameter is only allowed when 'store' is enabled."
+#[test]
+fn openai_is_sent_metadata_of_what_it_stores_alone() {
+    let tagged = r#","metadata":{"team":"red"}"#;
+    for (server, more, is_sent) in [
+        (Server::Openai, "", false),
+        (Server::Openai, r#","store":false"#, false),
+        (Server::Openai, r#","store":null"#, false),
+        (Server::Openai, r#","store":true"#, true),
+        (Server::Other, "", true),
+        (Server::Vllm, r#","store":false"#, true),
+    ] {
+        let body = passed_on(server, &format!("{more}{tagged}")).expect("a body");
+        assert_eq!(body.get("metadata").is_some(), is_sent, "{server} {more}");
+        let request = openai(&format!("{more}{tagged}")).expect("a request");
+        let written = request.upstream_bodies().body(ProviderKind::Openai, &for_server(server)).expect("a body");
+        let ignored = (!is_sent).then(|| "metadata".to_owned());
+        assert_eq!(written.ignored.in_words_of(Surface::OpenAi), ignored, "{server} {more}");
+    }
+}
+
 /// Holds: admin.server
 #[test]
 fn messages_that_clients_send_back_are_made_fit_for_strict_servers() {
