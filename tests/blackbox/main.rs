@@ -45,6 +45,7 @@ mod commands;
 mod completions;
 mod configuration;
 mod content;
+mod content_coding;
 mod content_erasure;
 mod conventions;
 mod corrected_prices;

@@ -4,6 +4,7 @@ pub mod answer_permit;
 mod begin_call;
 pub mod calls_at_target;
 pub mod hedging;
+mod inflating;
 pub mod last_look;
 pub mod request_source;
 pub mod target_call;

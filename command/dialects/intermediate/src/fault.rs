@@ -11,6 +11,8 @@ pub enum UpstreamFault {
     Malformed(&'static str),
     #[error("the upstream's answer ended before it was complete")]
     Truncated,
+    #[error("the upstream's answer is compressed in a way that was not asked for")]
+    Coding,
     /// `retryable`: a retry or another target may succeed.
     #[error("the upstream reported an error inside its answer")]
     InBandError { retryable: bool },

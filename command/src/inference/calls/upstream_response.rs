@@ -9,7 +9,7 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use dialects::provider_dialects::{Endpoint, Framing, InProcessBody, Invocation, KeyBlame, Transport};
 use dialects::{REFUSAL_BYTES_MAX, UpstreamFault, UpstreamRefusalKind, read_refusal};
-use http::header::{ACCEPT, CONTENT_TYPE, USER_AGENT};
+use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, USER_AGENT};
 use http::{HeaderMap, HeaderName, HeaderValue, Request};
 use http_body::Body;
 use http_body_util::BodyExt;
@@ -17,6 +17,7 @@ use provider_client::{RequestBody, ResponseBody, SendError};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::answer_permit::AnswerPermit;
+use super::inflating::{InflatedCoding, InflatingBody};
 use crate::body::buffer::BodyBuffer;
 use crate::body::memory::BoundOf;
 use crate::inference::calls::yield_to_runtime::YieldToRuntime;
@@ -46,7 +47,7 @@ const UPSTREAM_ID_HEADERS: [HeaderName; 4] = [
 ];
 const UPSTREAM_ID_CHARS_MAX: usize = 256;
 /// The headers that a request to an upstream usually has, and a few more.
-const HEADERS: usize = 9;
+const HEADERS: usize = 10;
 
 /// An upstream's successful response: its body is still to be read.
 pub struct UpstreamResponse {
@@ -76,6 +77,10 @@ pub struct UpstreamBody {
 
 enum AnswerSource {
     Http(ResponseBody),
+    /// Boxed: few answers are compressed.
+    Inflating(Box<InflatingBody>),
+    /// An answer in a coding that is not decoded.
+    Undecoded,
     InProcess(Pin<Box<InProcessBody>>),
     #[cfg(test)]
     Scripted(tests::Script),
@@ -180,7 +185,8 @@ async fn send(
     match timeout_at(first_until, sent).await {
         Ok(Ok(response)) => {
             let (parts, body) = response.into_parts();
-            Ok((credentials, (parts.status.as_u16(), parts.headers, AnswerSource::Http(body))))
+            let source = AnswerSource::of(&parts.headers, body);
+            Ok((credentials, (parts.status.as_u16(), parts.headers, source)))
         }
         Ok(Err(error)) => Err(CallFailure::of(Cause::Send(error))),
         Err(_) => Err(CallFailure::of(Cause::Timeout)),
@@ -241,6 +247,8 @@ impl Outgoing<'_> {
         secret_headers.put_into(headers);
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.insert(ACCEPT, HeaderValue::from_static(framing.accept()));
+        // Without it, any coding would do (RFC 9110, section 12.5.3).
+        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         headers.insert(USER_AGENT, HeaderValue::from_static(concat!("ledgerway/", env!("CARGO_PKG_VERSION"))));
         headers.insert(REQUEST_ID_HEADER, HeaderValue::try_from(request_id).ok()?);
         for (name, value) in [(&TRACEPARENT, trace.parent), (&TRACESTATE, trace.state)] {
@@ -460,10 +468,19 @@ async fn keep(
 }
 
 impl AnswerSource {
+    fn of(headers: &HeaderMap, body: ResponseBody) -> Self {
+        match InflatedCoding::of(headers) {
+            Ok(None) => Self::Http(body),
+            Ok(Some(coding)) => Self::Inflating(Box::new(InflatingBody::new(coding, body))),
+            Err(_) => Self::Undecoded,
+        }
+    }
+
     /// The answer's length, if its head gives one.
     fn announced(&self) -> Option<usize> {
         match self {
             Self::Http(body) => body.size_hint().exact(),
+            Self::Inflating(_) | Self::Undecoded => None,
             Self::InProcess(body) => body.size_hint().exact(),
             #[cfg(test)]
             Self::Scripted(_) => None,
@@ -475,6 +492,8 @@ impl AnswerSource {
     async fn next(&mut self) -> Result<Option<Bytes>, Cause> {
         match self {
             Self::Http(body) => next_data(body).await,
+            Self::Inflating(body) => body.next().await,
+            Self::Undecoded => Err(Cause::Fault(UpstreamFault::Coding)),
             Self::InProcess(body) => next_data(body).await,
             #[cfg(test)]
             Self::Scripted(script) => script.next().await,
@@ -483,7 +502,7 @@ impl AnswerSource {
 }
 
 /// Trailers are skipped: they carry nothing that the gateway needs.
-async fn next_data(body: &mut (impl Body<Data = Bytes> + Unpin)) -> Result<Option<Bytes>, Cause> {
+pub async fn next_data(body: &mut (impl Body<Data = Bytes> + Unpin)) -> Result<Option<Bytes>, Cause> {
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|_| Cause::Send(SendError::Closed))?;
         if let Ok(data) = frame.into_data()

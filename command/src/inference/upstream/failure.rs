@@ -18,10 +18,10 @@ use provider_client::SendError;
 use secrets::VaultError;
 
 use super::credentials::{Credentials, CredentialsError};
+use crate::body::large_bodies::LargeBodyError;
 use crate::body::memory::BoundOf;
 use crate::inference::keys::access_tokens::TokenError;
 use crate::inference::keys::provider_keys::KeyFailure;
-use crate::inference::node::large_bodies::LargeBodyError;
 use crate::inference::planned::too_much::TooMuch;
 
 pub use refusals::{deciding, no_memory, refusal_of};
@@ -278,6 +278,7 @@ impl CallFailure {
             }
             Cause::Fault(UpstreamFault::Malformed(_)) => Diagnosis::sent("malformed", Blame::Target, Answered::Failed),
             Cause::Fault(UpstreamFault::Truncated) => Diagnosis::sent("truncated", Blame::Target, Answered::Failed),
+            Cause::Fault(UpstreamFault::Coding) => Diagnosis::sent("coding", Blame::Target, Answered::Failed),
             Cause::Fault(UpstreamFault::InBandError { .. }) => {
                 Diagnosis::sent("in_band_error", Blame::Target, Answered::Failed)
             }
