@@ -238,6 +238,11 @@ fn rate_limit() -> Fields {
         .optional("requested", schema::count())
         .optional_as("retry_after", schema::nullable(schema::count()), of_all)
         .optional("resets_at", schema::nullable(schema::time()))
+        .optional_as(
+            "affordable_max_output_tokens",
+            schema::count(),
+            "Of a request that needs more tokens than the whole limit: an output cap that fits",
+        )
 }
 
 /// The owner that a budget or a rate limit binds, and conditions that narrow it.

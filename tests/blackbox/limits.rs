@@ -85,6 +85,39 @@ async fn a_limit_has_any_of_six_measures_and_a_change_sets_or_removes_one() {
     assert_eq!(tenant.chat("ok").await.must(200).header("x-ratelimit-limit"), "");
 }
 
+/// Holds: http.rate-limited
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_never_fits_is_told_the_output_cap_with_which_it_does() {
+    let (gateway, upstream) = (Gateway::start(), MockUpstream::start().await);
+    let tenant = Tenant::new(&gateway, &upstream, &["ok"]).await;
+    limit(&gateway, json!({ "scope": { "key_id": tenant.key }, "tokens_per_minute": 250 })).await;
+    // The model's default cap of 256, which counts where none is named, is above the limit.
+    for (path, code, field, choices) in [
+        (NATIVE, "RATE_LIMITED", "max_output_tokens", 1),
+        (OPENAI, "rate_limit_exceeded", "max_tokens", 1),
+        (OPENAI, "rate_limit_exceeded", "max_tokens", 3),
+    ] {
+        let mut body = json!({ "model": tenant.model("ok"), "messages": [{ "role": "user", "content": "hello" }] });
+        body["n"] = json!(choices);
+        let refused = tenant.app.post(path, &body).await.must_be(429, code);
+        let message = refused.json()["error"]["message"].as_str().expect("a message").to_owned();
+        let (_, cap) = message.rsplit_once(&format!("; with a {field} of ")).unwrap_or_else(|| panic!("{message}"));
+        let cap: u64 = cap.trim_end_matches(" or less it would fit").parse().expect("a number");
+        assert!((70 / choices..250 / choices).contains(&cap), "{message}");
+        if path == NATIVE {
+            assert_eq!(details(&refused)["affordable_max_output_tokens"], cap);
+        }
+        let (key, app) = tenant.new_key(&gateway, json!({})).await;
+        limit(&gateway, json!({ "scope": { "key_id": key }, "tokens_per_minute": 250 })).await;
+        body[field] = json!(cap);
+        app.post(path, &body).await.must(200);
+    }
+    let prompt =
+        json!({ "model": tenant.model("ok"), "messages": [{ "role": "user", "content": "word ".repeat(400) }] });
+    let refused = tenant.app.post(NATIVE, &prompt).await.must_be(429, "RATE_LIMITED");
+    assert!(details(&refused).get("affordable_max_output_tokens").is_none(), "no cap makes its prompt fit");
+}
+
 /// Holds: http.rate-limited, admin.limits, http.openai-errors
 #[tokio::test(flavor = "multi_thread")]
 async fn tokens_are_reserved_while_a_request_runs_and_settled_to_its_usage() {

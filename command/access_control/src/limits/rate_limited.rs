@@ -50,6 +50,12 @@ impl RateLimited {
         Self { name: limit.name, holder: limit.holder.clone(), measure: *measure, limit: *bound, requested, advice }
     }
 
+    /// The tokens by which a request exceeds the whole of its limit; `None` if the limit has them at times, or counts no tokens.
+    pub fn excess_tokens(&self) -> Option<u64> {
+        let never_fits = self.measure.is_of_tokens() && self.advice == RetryAdvice::Never;
+        never_fits.then(|| self.requested.saturating_sub(self.limit))
+    }
+
     fn message(&self) -> String {
         let Self { limit, requested, .. } = self;
         let of = self.measure.as_str().replace('_', " ");

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use access_control::limits::LimitRefusal;
 use dialects::ClientRequest;
 use events::event::inference::InferenceAdmitted;
 use events::event::{Context, TeamVersions};
@@ -103,6 +104,18 @@ pub async fn ask_for_hold(
 /// The position since when no change may concern the plan.
 fn checked_since(planned_at: u64, stands_until: Option<Instant>, now: Instant) -> u64 {
     if stands_until.is_some_and(|until| now < until) { u64::MAX } else { planned_at }
+}
+
+/// Adds the output cap that fits to the refusal of a request that exceeds the whole of a limit of tokens.
+pub fn with_fitting_cap(refusal: Refusal, refused: &LimitRefusal, plan: &Plan, request: &ClientRequest) -> Refusal {
+    let excess = match refused {
+        LimitRefusal::RateLimited(limited) => limited.excess_tokens(),
+        LimitRefusal::Unavailable(_) | LimitRefusal::TooMany => None,
+    };
+    match excess.and_then(|excess| plan.cap_with_fewer_tokens(request, excess)) {
+        Some(cap) => with_affordable_cap(refusal.with("affordable_max_output_tokens", cap), request),
+        None => refusal,
+    }
 }
 
 /// Adds the affordable cap to the message, under the client's own name for the field: many programs show the message alone.

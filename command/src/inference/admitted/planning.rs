@@ -20,7 +20,7 @@ use projections::caller::Caller;
 use projections::tables::{CatchUp, Tables};
 use tokio::time::Instant;
 
-use super::admission::{self, AdmissionRequest, NotAdmitted};
+use super::admission::{self, AdmissionRequest, NotAdmitted, with_fitting_cap};
 use super::ledger_failure::not_admitted;
 use crate::figures::Stage;
 use crate::inference::authorized::{authorize, not_current, require_live_tenant};
@@ -124,7 +124,7 @@ pub async fn plan_and_admit(
             .limits
             .reserve_tokens(&mut state.permit, tokens_bound)
             .await
-            .map_err(|refused| gateway.limited(&context, &refused))?;
+            .map_err(|refused| with_fitting_cap(gateway.limited(&context, &refused), &refused, &plan, &request))?;
         if plans_left == PLANS_MAX {
             state.timeline.end_stage(Stage::Plan);
         }

@@ -270,14 +270,21 @@ impl Plan {
     /// The bounds within which the ledger may lower the output cap; `None` if there is none.
     pub fn shrinking(&self, request: &ClientRequest) -> Option<Shrinking> {
         let requested = request.facts.output_cap?;
-        let tokens_min = request.facts.reserved_output.needed().saturating_add(SHRUNK_OUTPUT_TOKENS_MIN);
-        Some(Shrinking { line: self.bound.line, resent: self.resent(request, requested), tokens_min })
+        let (resent, tokens_min) = (self.resent(request, requested), least_output(request));
+        Some(Shrinking { line: self.bound.line, resent, tokens_min })
+    }
+
+    /// The highest output cap with which the request, sent again, may take so many tokens less; `None` if no useful one is so low.
+    pub fn cap_with_fewer_tokens(&self, request: &ClientRequest, fewer: u64) -> Option<u64> {
+        let fewer = fewer.saturating_add(naming_bytes(request.facts.output_cap?));
+        let cap = self.output_tokens_max().checked_sub(fewer.div_ceil(request.facts.choices.max(1)))?;
+        (cap >= least_output(request)).then_some(cap)
     }
 
     /// The cost of the request if the client sent it again with a lower cap: targets that did not accept the higher one
     /// could serve it then, also as one of two that are called at the same time, and a body that names a cap for the first time is
     /// longer.
-    fn resent(&self, request: &ClientRequest, RequestedCap { field, tokens }: RequestedCap) -> Option<CostLine> {
+    fn resent(&self, request: &ClientRequest, requested: RequestedCap) -> Option<CostLine> {
         let line = match self.excluded.as_deref()? {
             [] => self.bound.line,
             excluded => {
@@ -288,8 +295,7 @@ impl Plan {
                 excluded.iter().try_fold(planned, |dearest, line| dearest.with(*line))?.line()?
             }
         };
-        let naming = if tokens.is_some() { 0 } else { field.len() as u64 + NAMED_CAP_BYTES };
-        line.with_more_input(naming)
+        line.with_more_input(naming_bytes(requested))
     }
 
     /// The targets' tokenizers, each once; empty if none is known.
@@ -477,6 +483,16 @@ fn output_cap<'a>(
     default
         .map(Some)
         .ok_or_else(|| requested.refuse("is required: no target of this model has a default_max_output_tokens"))
+}
+
+/// The lowest output cap that is of use to a request.
+fn least_output(request: &ClientRequest) -> u64 {
+    request.facts.reserved_output.needed().saturating_add(SHRUNK_OUTPUT_TOKENS_MIN)
+}
+
+/// The bytes by which a body gets longer that names its cap for the first time.
+const fn naming_bytes(RequestedCap { field, tokens }: RequestedCap) -> u64 {
+    if tokens.is_some() { 0 } else { field.len() as u64 + NAMED_CAP_BYTES }
 }
 
 #[cfg(test)]
