@@ -165,7 +165,8 @@ pub fn details(code: ErrorCode) -> Shape {
                 "How the upstream reported the rejection",
             );
             let said = object().required("reason", how).optional("upstream_status", schema::count());
-            said.optional("upstream_code", text()).optional("upstream_param", text())
+            let said = said.optional("upstream_code", text()).optional("upstream_param", text());
+            said.optional_as("field", text(), "The request's own name for that parameter, if it has another one")
         }
         ErrorCode::ViewBehind => {
             let positions = object().optional("view", text()).optional("position", schema::count());

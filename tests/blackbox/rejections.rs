@@ -1,7 +1,7 @@
 //! Rejections by an upstream that the client can mend: told to the client, to nobody else, and asked of nobody else.
 
 use serde_json::{Value, json};
-use testing::upstream::{CODE, MESSAGE, MockUpstream, PARAM};
+use testing::upstream::{CODE, MESSAGE, MockUpstream, PARAM, UpstreamByHand};
 
 use crate::client::Reply;
 use crate::gateway::Gateway;
@@ -194,4 +194,40 @@ async fn what_only_the_operator_can_mend_stays_a_502_and_the_log_says_what_to_lo
         assert!(look_at(status).contains(what), "{}", look_at(status));
     }
     assert!(!log.contains("\"status\":400"), "a client's mistake is no warning: {log}");
+}
+
+/// Holds: http.upstream-rejected
+#[tokio::test(flavor = "multi_thread")]
+async fn a_parameter_that_an_upstream_rejects_is_named_as_its_client_calls_it() {
+    let (gateway, mock, upstream) = (Gateway::start(), MockUpstream::start().await, UpstreamByHand::start().await);
+    let tenant = Tenant::new(&gateway, &mock, &[]).await;
+    tenant.add_model_at("m", &upstream.base_url()).await;
+    let said = json!({ "error": {
+        "message": "Unsupported value: 'reasoning_effort' does not support 'xhigh' with this model.",
+        "type": "invalid_request_error", "param": "reasoning_effort", "code": "unsupported_value",
+    } })
+    .to_string();
+    let (mut messages, mut responses) = (tenant.ask("m"), json!({ "model": tenant.model("m"), "input": "hello" }));
+    messages["output_config"] = json!({ "effort": "xhigh" });
+    messages["max_tokens"] = json!(64);
+    responses["reasoning"] = json!({ "effort": "xhigh" });
+    for (path, body, field) in
+        [("/v1/messages", messages, "output_config.effort"), ("/oai/v1/responses", responses, "reasoning.effort")]
+    {
+        let app = tenant.app.clone();
+        let asked = tokio::spawn(async move { app.post(path, &body).await });
+        let mut call = upstream.called().await;
+        call.takes_the_body().await;
+        let head = format!(
+            "HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+            said.len()
+        );
+        assert!(call.says(head + &said).await, "the gateway has closed the connection");
+        let error = asked.await.expect("an answer").must(400).json()["error"].clone();
+        let message = error["message"].as_str().expect("a message");
+        assert!(message.starts_with(&format!("{field}: ")) && message.contains("'xhigh' with this model"), "{error}");
+        assert_eq!(error["details"]["field"], field, "{error}");
+        assert_eq!(message.contains("does not support the effort parameter"), path == "/v1/messages", "{error}");
+        assert!(path == "/v1/messages" || error["param"] == field, "{error}");
+    }
 }

@@ -34,7 +34,9 @@ pub use request::{
     ClientRequest, Ignored, TokenCountRequest, UpstreamBodies, WrittenBody, no_embeddings, read_token_count,
     token_count,
 };
-pub use surfaces::{self, BrokenStream, ErrorForm, RequestHeaders, Surface, error_body, stream_error};
+pub use surfaces::{
+    self, BrokenStream, ErrorForm, RequestHeaders, Surface, error_body, stream_error, with_client_field,
+};
 pub use whole::{AnswerReader, FailedAnswer, WholeAnswer, read_whole};
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::response::Response;
-use dialects::Surface;
+use dialects::{Surface, with_client_field};
 use events::ids::ModelId;
 use events::refusal::{ErrorCode, Refusal};
 use events::routing::PassedOverFor;
@@ -334,7 +334,7 @@ impl<'g> Dispatch<'g> {
                 target_places::no_room()
             }
             Some(refusal) => *refusal,
-            None => refusal_of(failures, targets.len(), has_alternatives),
+            None => with_client_field(self.surface, refusal_of(failures, targets.len(), has_alternatives)),
         };
         let refusal = match &self.last_called {
             Some(target) => target.named_in(refusal),

@@ -15,6 +15,7 @@ mod known;
 pub mod priceable;
 #[cfg(test)]
 mod receipts;
+mod rejected_field;
 pub mod sse;
 mod unsupported;
 
@@ -35,6 +36,7 @@ use serde_json::Value;
 pub use errors::{error_body, stream_error};
 /// The error format of the list of models, which is OpenAI's.
 pub use openai::WORDING as MODELS_WORDING;
+pub use rejected_field::with_client_field;
 pub use unsupported::{Unsupported, below_version};
 
 macro_rules! surfaces {

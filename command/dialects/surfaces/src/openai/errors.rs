@@ -17,7 +17,7 @@ pub fn error(refusal: &Refusal) -> Value {
     let (kind, code) = type_and_code(refusal);
     let param = match refusal.code {
         ErrorCode::ModelNotFound => Some("model"),
-        ErrorCode::UpstreamRejected => detail(refusal, "upstream_param"),
+        ErrorCode::UpstreamRejected => detail(refusal, "field").or_else(|| detail(refusal, "upstream_param")),
         _ => detail(refusal, "field").filter(|field| !field.is_empty()),
     };
     let error = json!({ "message": message(refusal), "type": kind, "param": param, "code": code });
