@@ -25,6 +25,7 @@ mod openai_parts;
 mod refusal;
 mod server;
 mod target;
+mod turns;
 
 use std::borrow::Cow;
 

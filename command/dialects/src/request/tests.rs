@@ -3,6 +3,7 @@ mod bounds;
 mod calls;
 mod caps;
 mod documents;
+mod fitted;
 mod ignored;
 mod lost;
 mod needs;

@@ -6,7 +6,7 @@
 //! wrapped as `{"arguments_raw"}`, so that a conversation can go on after a model's mistake.
 //!
 //! Refused: schemas with open objects, a thinking budget that Anthropic would refuse, a request with system messages
-//! only. Dropped on purpose, besides what the row of the table ignores: empty text, the name of a response format,
+//! only. Dropped on purpose, besides what the row of the table ignores: blank text, the name of a response format,
 //! thinking if a tool is forced (Anthropic takes only one of them), and `tool_choice` without tools.
 
 use std::borrow::Cow;
@@ -23,6 +23,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::schema;
+use crate::turns::{self, Turn, unless_blank};
 use crate::{OutboundTarget, call_id};
 
 /// The smallest thinking budget that Anthropic takes.
@@ -68,6 +69,30 @@ struct AnthropicBody<'a> {
 struct AnthropicMessage<'a> {
     role: &'static str,
     content: Vec<AnthropicContentBlock<'a>>,
+}
+
+impl Turn for AnthropicMessage<'_> {
+    fn new(role: &'static str, blocks: usize) -> Self {
+        Self { role, content: Vec::with_capacity(blocks) }
+    }
+
+    fn role(&self) -> &'static str {
+        self.role
+    }
+
+    fn is_empty(&self) -> bool {
+        self.content.is_empty()
+    }
+
+    fn say(&mut self, text: &'static str) {
+        self.content.push(plain_text(text));
+    }
+
+    fn trim_end(&mut self) {
+        if let Some(AnthropicContentBlock::Text { text, .. }) = self.content.last_mut() {
+            *text = text.trim_end();
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -249,13 +274,13 @@ fn system<'a>(chat: &'a ChatRequest, prefix: Option<&'a str>) -> Option<System<'
     let messages = chat.messages.iter().filter(|message| message.role == Role::System);
     let blocks = messages.flat_map(|message| &message.content);
     if blocks.clone().any(|block| matches!(block, Block::CachePoint(_))) {
-        let prefix = prefix.filter(|text| !text.is_empty());
+        let prefix = prefix.and_then(unless_blank);
         let mut content: Vec<_> = prefix.into_iter().map(plain_text).collect();
         add_blocks(blocks, &mut content);
         return (!content.is_empty()).then_some(System::Blocks(content));
     }
     let texts = blocks.filter_map(Block::text);
-    let texts: Vec<&str> = prefix.into_iter().chain(texts).filter(|text| !text.is_empty()).collect();
+    let texts: Vec<&str> = prefix.into_iter().chain(texts).filter_map(unless_blank).collect();
     (!texts.is_empty()).then(|| System::Text(texts.join("\n\n")))
 }
 
@@ -264,17 +289,14 @@ fn messages(chat: &ChatRequest) -> Result<Vec<AnthropicMessage<'_>>, Refusal> {
     for message in &chat.messages {
         let role = match message.role {
             Role::System => continue,
-            Role::User | Role::Tool => "user",
-            Role::Assistant => "assistant",
+            Role::User | Role::Tool => turns::USER,
+            Role::Assistant => turns::ASSISTANT,
         };
-        if messages.last().is_none_or(|turn| turn.role != role) {
-            messages.push(AnthropicMessage { role, content: Vec::with_capacity(message.content.len()) });
-        }
-        if let Some(turn) = messages.last_mut() {
+        if let Some(turn) = turns::turn_of(&mut messages, role, message.content.len()) {
             add_blocks(&message.content, &mut turn.content);
         }
     }
-    messages.retain(|turn| !turn.content.is_empty());
+    turns::end(&mut messages);
     for turn in &mut messages {
         turn.content.sort_by_key(|content_block| !matches!(content_block, AnthropicContentBlock::ToolResult { .. }));
     }
@@ -304,8 +326,7 @@ const fn plain_text(text: &str) -> AnthropicContentBlock<'_> {
 
 fn content_block(block: &Block) -> Option<AnthropicContentBlock<'_>> {
     Some(match block {
-        Block::Text(text) if text.is_empty() => return None,
-        Block::Text(text) => plain_text(text),
+        Block::Text(text) => plain_text(unless_blank(text)?),
         Block::Image(image) => AnthropicContentBlock::Image {
             source: match &image.source {
                 ImageSource::Url(url) => AnthropicSource::Url { url },

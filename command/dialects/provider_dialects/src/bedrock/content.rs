@@ -1,7 +1,6 @@
 //! Writes the intermediate form's messages as Converse's.
 //!
-//! Consecutive messages of one role become one message, with the results of tools first. Text that is blank is left out,
-//! which Converse refuses. Cache points go where the model takes them.
+//! Consecutive messages of one role become one message, with the results of tools first. Cache points go where the model takes them.
 //!
 //! Without definitions of tools, Converse refuses calls and results in the conversation, and it cannot be told to call
 //! none. Then they become text: `[call ID of NAME: ARGUMENTS]` and `[result of call ID]`.
@@ -21,6 +20,7 @@ use serde_json::value::RawValue;
 
 use super::family::Family;
 use super::names;
+use crate::turns::{self, Turn, unless_blank};
 
 /// A message of Converse.
 #[derive(Serialize)]
@@ -121,24 +121,54 @@ pub fn messages(chat: &ChatRequest, family: Family, as_text: bool) -> Result<Vec
     for (at, message) in chat.messages.iter().enumerate() {
         let role = match message.role {
             Role::System => continue,
-            Role::User | Role::Tool => "user",
-            Role::Assistant => "assistant",
+            Role::User | Role::Tool => turns::USER,
+            Role::Assistant => turns::ASSISTANT,
         };
-        // Roles must alternate, also if one between them is empty.
-        written.pop_if(|last| last.content.is_empty());
-        if written.last().is_none_or(|last| last.role != role) {
-            written.push(ConverseMessage { role, content: Vec::with_capacity(message.content.len()) });
-        }
-        let Some(last) = written.last_mut() else { continue };
+        let Some(turn) = turns::turn_of(&mut written, role, message.content.len()) else { continue };
         for block in &message.content {
-            writer.add(block, at, &mut last.content)?;
+            writer.add(block, at, &mut turn.content)?;
         }
     }
-    written.pop_if(|last| last.content.is_empty());
+    turns::end(&mut written);
+    begin_with_the_user(&mut written);
     written.iter_mut().for_each(ConverseMessage::put_results_first);
     match written.is_empty() {
         true => Err(Path::Root.field("messages").refuse("must have one that is not a system message and not empty")),
         false => Ok(written),
+    }
+}
+
+/// Converse refuses a conversation that the assistant begins, as a greeting does. The turn that is added has fewer tokens
+/// than the JSON of any message has beyond those of its template.
+fn begin_with_the_user(written: &mut Vec<ConverseMessage<'_>>) {
+    if written.first().is_some_and(|first| first.role != turns::USER) {
+        let mut first = ConverseMessage::new(turns::USER, 1);
+        first.say(turns::NOTHING_SAID);
+        written.insert(0, first);
+    }
+}
+
+impl Turn for ConverseMessage<'_> {
+    fn new(role: &'static str, blocks: usize) -> Self {
+        Self { role, content: Vec::with_capacity(blocks) }
+    }
+
+    fn role(&self) -> &'static str {
+        self.role
+    }
+
+    fn is_empty(&self) -> bool {
+        self.content.is_empty()
+    }
+
+    fn say(&mut self, text: &'static str) {
+        self.content.push(BedrockContentBlock::Text(text.into()));
+    }
+
+    fn trim_end(&mut self) {
+        if let Some(BedrockContentBlock::Text(Cow::Borrowed(text))) = self.content.last_mut() {
+            *text = text.trim_end();
+        }
     }
 }
 
@@ -232,7 +262,7 @@ impl BlockWriter {
         self.documents += 1;
         let (format, bytes) = match &document.source {
             DocumentSource::Text(text) => ("txt", STANDARD.encode(text).into()),
-            DocumentSource::Inline { media_type, base64 } => match document_format(&essence(media_type)) {
+            DocumentSource::Inline { media_type, base64 } => match document_format(media_type) {
                 Some(format) => (format, Cow::Borrowed(base64.as_str())),
                 None => {
                     return Err(refused(
@@ -256,9 +286,7 @@ fn refused(at: usize, reason: &str) -> Refusal {
 
 /// Leaves out blank text.
 fn add_text<'a>(text: &'a str, content: &mut Vec<BedrockContentBlock<'a>>) {
-    if !text.trim().is_empty() {
-        content.push(BedrockContentBlock::Text(text.into()));
-    }
+    content.extend(unless_blank(text).map(|text| BedrockContentBlock::Text(text.into())));
 }
 
 /// Leaves out a cache point with nothing new before it, and those for models that take none.
@@ -281,19 +309,14 @@ fn image_block(image: &Image, at: usize) -> Result<ImageBlock<'_>, Refusal> {
     let ImageSource::Inline { media_type, base64 } = &image.source else {
         return Err(refused(at, "has an image by URL, which Bedrock does not fetch: send its content"));
     };
-    let format = match &*essence(media_type) {
+    let format = match media_type.as_str() {
         "image/png" => "png",
-        "image/jpeg" | "image/jpg" => "jpeg",
+        "image/jpeg" => "jpeg",
         "image/gif" => "gif",
         "image/webp" => "webp",
         _ => return Err(refused(at, "has an image of another type than Bedrock takes: PNG, JPEG, GIF or WebP")),
     };
     Ok(ImageBlock { format, source: Source { bytes: base64.into() } })
-}
-
-/// A media type in lower case, without its parameters.
-fn essence(media_type: &str) -> String {
-    media_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
 }
 
 fn document_format(media_type: &str) -> Option<&'static str> {

@@ -84,7 +84,7 @@ fn turns_alternate_and_begin_with_the_results_of_tools() {
         message(Role::User, vec![text("and"), Block::CachePoint(CacheLifetime::Short)]),
         message(
             Role::Tool,
-            vec![result("a", vec![text("1"), Block::CachePoint(CacheLifetime::Short), image("image/PNG; q=1")], false)],
+            vec![result("a", vec![text("1"), Block::CachePoint(CacheLifetime::Short), image("image/png")], false)],
         ),
         message(Role::Tool, vec![result("b", vec![], true)]),
         message(Role::Assistant, vec![]),
@@ -183,7 +183,7 @@ fn documents_have_formats_and_names() {
         vec![
             document(Some("a/b.pdf"), inline("application/pdf")),
             document(None, DocumentSource::Text("plain é".into())),
-            document(Some("a/b.pdf"), inline("text/csv; charset=utf-8")),
+            document(Some("a/b.pdf"), inline("text/csv")),
         ],
     )]);
     let body = sent(LLAMA, &request).unwrap();
