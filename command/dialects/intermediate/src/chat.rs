@@ -4,15 +4,18 @@ pub mod answer;
 pub mod call_ids;
 mod documents;
 pub mod feature;
+mod media_types;
 pub mod read;
 mod refused;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use events::usage::ServiceTier;
 use serde_json::value::RawValue;
 
 use documents::without_prefix;
+use media_types::{normal_base64, normal_media_type};
 
 pub use answer::{ANSWER_BLOCKS_MAX, AnswerChoice, OutputBlock, ToolCall};
 pub use call_ids::CallIds;
@@ -114,8 +117,15 @@ pub struct Image {
 pub enum ImageSource {
     /// `http` or `https`: the provider fetches it.
     Url(String),
-    /// Base64 data of a media type for which [`is_image`] holds.
+    /// Base64 data of a media type for which [`is_image`] holds, both in normal form; see [`Self::inline`].
     Inline { media_type: String, base64: String },
+}
+
+impl ImageSource {
+    /// Data of a media type, both in any spelling.
+    pub fn inline(media_type: &str, base64: Cow<'_, str>) -> Self {
+        Self::Inline { media_type: normal_media_type(media_type), base64: normal_base64(base64) }
+    }
 }
 
 /// A document in a message, such as a PDF. Its pages cannot be counted here, so it counts as the whole context of the

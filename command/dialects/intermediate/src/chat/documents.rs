@@ -4,6 +4,7 @@ use base64::Engine;
 use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 
+use super::media_types::{normal_base64, registered};
 use super::{Block, ChatRequest, Document, DocumentSource};
 use crate::work;
 
@@ -55,7 +56,7 @@ const BASE64_WITH_ANY_PADDING: GeneralPurpose = GeneralPurpose::new(
 /// A document in base64, as a client gave it.
 #[derive(Clone, Copy, Debug)]
 pub struct InlineDocument<'a> {
-    /// Without parameters.
+    /// Without parameters, by its registered name.
     media_type: &'a str,
     base64: &'a str,
     is_table: bool,
@@ -64,7 +65,7 @@ pub struct InlineDocument<'a> {
 impl<'a> InlineDocument<'a> {
     /// `None` if documents of this type have no price.
     pub fn of(media_type: &'a str, base64: &'a str) -> Option<Self> {
-        let media_type = media_type.split(';').next().unwrap_or_default().trim();
+        let media_type = registered(media_type);
         let is_known = is_text(media_type) || is_one_of(media_type, &DOCUMENTS);
         is_known.then_some(Self { media_type, base64, is_table: is_one_of(media_type, &TABLES) })
     }
@@ -95,7 +96,7 @@ impl<'a> InlineDocument<'a> {
             Some(text) => DocumentSource::Text(text),
             None => DocumentSource::Inline {
                 media_type: self.media_type.to_ascii_lowercase(),
-                base64: self.base64.to_owned(),
+                base64: normal_base64(self.base64.into()),
             },
         }
     }

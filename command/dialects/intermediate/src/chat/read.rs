@@ -277,11 +277,7 @@ impl ImageSource {
     pub fn of_url(url: &str, path: &Path<'_>) -> Result<Self, Refusal> {
         match ImageUrl::of(url) {
             Some(ImageUrl::Remote) => Ok(Self::Url(url.to_owned())),
-            Some(ImageUrl::Inline { media_type, base64: Some(base64) }) => {
-                // Other dialects have a field for the type, which takes no parameters.
-                let media_type = media_type.split(';').next().unwrap_or_default().trim_end();
-                Ok(Self::Inline { media_type: media_type.to_owned(), base64: base64.to_owned() })
-            }
+            Some(ImageUrl::Inline { media_type, base64: Some(base64) }) => Ok(Self::inline(media_type, base64.into())),
             Some(ImageUrl::Inline { base64: None, .. }) | None => {
                 Err(path.refuse("must be an http or https URL, or the base64 data: URL of an image"))
             }

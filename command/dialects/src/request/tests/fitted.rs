@@ -92,3 +92,54 @@ fn a_mark_of_a_cache_on_blank_text_is_that_of_the_block_before_it() {
     assert_eq!(sent["system"], json!([cached("Be brief.")]));
     assert_eq!(sent["messages"], json!([message("user", json!([cached("hi")]))]));
 }
+
+#[test]
+fn an_image_has_a_type_that_providers_know_however_the_client_spells_it() {
+    for url in [
+        "data:image/jpg;base64,YWJjYWI=",
+        "data:IMAGE/JPEG;BASE64,YWJjYWI=",
+        "data:image/jpeg;charset=utf-8;base64,YWJjYWI",
+        "data:image/pjpeg;base64,YWJj\r\nYWI=\n",
+    ] {
+        let image = json!({"type": "image_url", "image_url": {"url": url}});
+        let body = json!({"model": "m", "messages": [message("user", json!([image]))]});
+        let of = |kind, model| sent(kind, &OutboundTarget { model, ..target() }, &body).expect("taken");
+        let source = json!({"type": "base64", "media_type": "image/jpeg", "data": "YWJjYWI="});
+        for (kind, model) in [(ProviderKind::Anthropic, "m"), (ProviderKind::Vertex, CLAUDE_ON_VERTEX)] {
+            assert_eq!(of(kind, model)["messages"][0]["content"][0]["source"], source, "{url}");
+        }
+        let inline = json!({"inlineData": {"mimeType": "image/jpeg", "data": "YWJjYWI="}});
+        for kind in [ProviderKind::Gemini, ProviderKind::Vertex] {
+            assert_eq!(of(kind, "gemini-2.5-pro")["contents"][0]["parts"][0], inline, "{url}");
+        }
+        let converse = &of(ProviderKind::Bedrock, CLAUDE_ON_BEDROCK)["messages"][0]["content"][0]["image"];
+        assert_eq!(converse, &json!({"format": "jpeg", "source": {"bytes": "YWJjYWI="}}), "{url}");
+        assert_eq!(of(ProviderKind::Ollama, "m")["messages"][0]["images"], json!(["YWJjYWI="]), "{url}");
+        let cohere = &of(ProviderKind::Cohere, "m")["messages"][0]["content"][0]["image_url"]["url"];
+        assert_eq!(cohere, "data:image/jpeg;base64,YWJjYWI=");
+    }
+    for (surface, block) in [
+        (Surface::Native, r#"{"type":"image","media_type":"image/JPG","data":"YWJj\nYWI="}"#),
+        (
+            Surface::Anthropic,
+            r#"{"type":"image","source":{"type":"base64","media_type":"image/jpg;x=y","data":"YWJj\nYWI="}}"#,
+        ),
+    ] {
+        let cap = if surface == Surface::Anthropic { r#""max_tokens":5,"# } else { "" };
+        let body = format!(r#"{{"model":"m",{cap}"messages":[{{"role":"user","content":[{block}]}}]}}"#);
+        let request = parse(surface, body).unwrap_or_else(|refusal| panic!("{}", refusal.message));
+        let bytes = request.upstream_body(ProviderKind::Openai, &target()).expect("taken");
+        let sent: Value = serde_json::from_slice(&bytes).expect("JSON");
+        let url = &sent["messages"][0]["content"][0]["image_url"]["url"];
+        assert_eq!(url, "data:image/jpeg;base64,YWJjYWI=", "{surface:?}");
+    }
+}
+
+#[test]
+fn a_document_has_a_type_that_providers_know_too() {
+    let file = json!({"type": "file", "file": {"filename": "a.pdf", "file_data": "DATA:Application/X-PDF;q=1;base64,JVBE\nRg=="}});
+    let body = json!({"model": "m", "messages": [message("user", json!([file]))]});
+    let sent = to_claude(ProviderKind::Anthropic, &body).expect("taken");
+    let source = json!({"type": "base64", "media_type": "application/pdf", "data": "JVBERg=="});
+    assert_eq!(sent["messages"][0]["content"][0]["source"], source);
+}

@@ -170,10 +170,10 @@ fn image_source(block: &mut Fields<'_, '_>) -> Result<ImageSource, Refusal> {
     let path = block.path().field("source");
     let source = &mut Fields::read(block.raw("source").ok_or_else(|| path.refuse("is required"))?, &path)?;
     match &*source.required_string("type")? {
-        "base64" => Ok(ImageSource::Inline {
-            media_type: source.required_string("media_type")?.into_owned(),
-            base64: source.required_string("data")?.into_owned(),
-        }),
+        "base64" => {
+            let media_type = source.required_string("media_type")?;
+            Ok(ImageSource::inline(&media_type, source.required_string("data")?))
+        }
         "url" => Ok(ImageSource::Url(source.required_string("url")?.into_owned())),
         _ => Err(path.field("type").refuse(NO_COUNTERPART)),
     }

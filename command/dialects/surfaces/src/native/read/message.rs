@@ -112,9 +112,7 @@ fn image(fields: &mut Fields<'_, '_>) -> Result<Image, Refusal> {
     let detail = fields.string("detail")?.map(Into::into);
     let source = match (url, media_type, data) {
         (Some(url), None, None) => ImageSource::of_url(&url, &fields.path().field("url"))?,
-        (None, Some(media_type), Some(data)) if is_image(&media_type) => {
-            ImageSource::Inline { media_type: media_type.into_owned(), base64: data.into_owned() }
-        }
+        (None, Some(media_type), Some(data)) if is_image(&media_type) => ImageSource::inline(&media_type, data),
         (None, Some(_), Some(_)) => return Err(fields.path().field("media_type").refuse("must be image/…")),
         _ => return Err(fields.path().refuse("must have either url, or media_type and data")),
     };
