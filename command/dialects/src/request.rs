@@ -336,7 +336,7 @@ impl UpstreamBodies<'_> {
         let ParsedRequest::Chat(request) = request else { return Err(of_another_api()) };
         match (shortcut(*surface, kind), request) {
             (Some(SharedDialect::OpenAi), AnyRequest::OpenAi(places)) => {
-                openai::edited_body(body, places, facts, target).map(WrittenBody::passed_on)
+                openai::edited_body(body, places, facts, kind, target).map(WrittenBody::passed_on)
             }
             (Some(SharedDialect::Anthropic), AnyRequest::Anthropic(places)) => {
                 anthropic::edited_body(body, places, facts, target).map(WrittenBody::passed_on)

@@ -18,7 +18,7 @@ use documents::without_prefix;
 use media_types::{normal_base64, normal_media_type};
 
 pub use answer::{ANSWER_BLOCKS_MAX, AnswerChoice, OutputBlock, ToolCall};
-pub use call_ids::CallIds;
+pub use call_ids::{CallIds, is_plain_call_id};
 pub use documents::{InlineDocument, data_url, with_texts_for_documents};
 pub use feature::{Feature, FeatureSet, Treatment, Treatments};
 

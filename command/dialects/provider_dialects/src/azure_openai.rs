@@ -34,6 +34,7 @@ pub const UPSTREAM: Upstream = Upstream {
         token_exchange: None,
         authenticate,
     }),
+    request_body: openai::azure_body,
     embeddings: Some(EmbeddingsApi { path: |invocation| path(invocation, "/embeddings"), ..openai::embeddings::API }),
     ..openai::UPSTREAM
 };

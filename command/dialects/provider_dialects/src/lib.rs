@@ -48,6 +48,7 @@ use intermediate::{Api, Metered, UpstreamFault};
 pub use address::corrected_base_url;
 pub use anthropic::takes_signed_thoughts_alone;
 pub use authentication::KeyFault;
+pub use call_id::CallIdRule;
 pub use free_request::{FreeRequest, free_request_of, usual_end_of_address};
 pub use intermediate::framing::Framing;
 pub use model_list::{ListedModel, ModelList, has_deployments, model_list_of};

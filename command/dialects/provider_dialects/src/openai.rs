@@ -15,6 +15,7 @@ use intermediate::shared_dialect::SharedDialect;
 use super::authentication::bearer;
 use super::{Endpoint, Transport, Upstream};
 
+pub use outbound::azure_body;
 pub use reader::OpenAiReader as Reader;
 
 pub const UPSTREAM: Upstream = Upstream {

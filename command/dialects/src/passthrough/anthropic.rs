@@ -1,6 +1,7 @@
 //! Anthropic Messages on both sides.
 
 mod answer;
+mod call_ids;
 mod edit;
 mod stream;
 mod thoughts;

@@ -16,8 +16,7 @@ use events::event::admin::OutputCapField;
 use events::refusal::ErrorCode;
 use events::refused_parameters::RefusedParameters;
 use intermediate::{RequestedCap, json};
-use provider_dialects::openai::server::deviations;
-use provider_dialects::{NO_FIELDS, Server, UpstreamCap};
+use provider_dialects::{CallIdRule, NO_FIELDS, Server, UpstreamCap};
 
 use super::*;
 

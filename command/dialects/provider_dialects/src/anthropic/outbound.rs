@@ -24,7 +24,7 @@ use serde_json::value::RawValue;
 
 use super::schema;
 use crate::turns::{self, Turn, unless_blank};
-use crate::{OutboundTarget, call_id};
+use crate::{CallIdRule, OutboundTarget};
 
 /// The smallest thinking budget that Anthropic takes.
 const THINKING_BUDGET_MIN: u64 = 1024;
@@ -346,12 +346,17 @@ fn content_block(block: &Block) -> Option<AnthropicContentBlock<'_>> {
         Block::ToolCall(ToolCall { id, name, .. }) if id.is_empty() && name.is_empty() => return None,
         Block::ToolCall(call) => {
             let input = call.arguments_object()?;
-            AnthropicContentBlock::ToolUse { id: safe_id(&call.id), name: &call.name, input, cache_control: None }
+            AnthropicContentBlock::ToolUse {
+                id: CallIdRule::CLAUDE.fitted(&call.id),
+                name: &call.name,
+                input,
+                cache_control: None,
+            }
         }
         Block::ToolResult(ToolResult { id, content, is_error }) => {
             let mut inside = Vec::with_capacity(content.len());
             add_blocks(content, &mut inside);
-            let (tool_use_id, is_error) = (safe_id(id), *is_error);
+            let (tool_use_id, is_error) = (CallIdRule::CLAUDE.fitted(id), *is_error);
             AnthropicContentBlock::ToolResult { tool_use_id, content: inside, is_error, cache_control: None }
         }
         Block::Reasoning(ReasoningBlock { redacted: Some(data), .. }) => {
@@ -362,11 +367,6 @@ fn content_block(block: &Block) -> Option<AnthropicContentBlock<'_>> {
         }
         Block::CachePoint(_) => return None,
     })
-}
-
-/// An id of letters, digits, `_` and `-` only, as Anthropic requires.
-fn safe_id(id: &str) -> Cow<'_, str> {
-    call_id::fitted(id, usize::MAX, |letter| letter.is_ascii_alphanumeric() || matches!(letter, '_' | '-'))
 }
 
 fn definition(tool: &Tool) -> AnthropicDefinition<'_> {

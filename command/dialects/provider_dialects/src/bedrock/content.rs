@@ -216,7 +216,7 @@ impl BlockWriter {
             }
             Block::ToolCall(call) => {
                 content.extend(call.arguments_object().map(|input| BedrockContentBlock::ToolUse {
-                    tool_use_id: names::call_id(&call.id),
+                    tool_use_id: self.family.call_ids().fitted(&call.id),
                     name: names::tool_name(&call.name),
                     input,
                 }))
@@ -248,7 +248,8 @@ impl BlockWriter {
             self.add(block, at, &mut inside)?;
         }
         let status = if *is_error { Some("error") } else { None };
-        content.push(BedrockContentBlock::ToolResult { tool_use_id: names::call_id(id), content: inside, status });
+        let tool_use_id = self.family.call_ids().fitted(id);
+        content.push(BedrockContentBlock::ToolResult { tool_use_id, content: inside, status });
         // Converse takes none within a result.
         for block in blocks {
             if let Block::CachePoint(lifetime) = block {

@@ -4,8 +4,8 @@ use events::refusal::Refusal;
 use intermediate::chat::{ChatRequest, Reasoning, ReasoningAmount, Thinking};
 use serde::Serialize;
 
-use crate::OutboundTarget;
 use crate::anthropic::{self, ClaudeThinking};
+use crate::{CallIdRule, OutboundTarget};
 
 /// The makers whose models differ. The maker is in the name of a model and of most inference profiles.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +52,11 @@ impl Family {
     /// True if signed reasoning of an earlier response is taken back.
     pub const fn takes_reasoning(self) -> bool {
         matches!(self, Self::Claude | Self::Nova | Self::Unknown)
+    }
+
+    /// The ids of calls that it takes. Claude has a rule of its own behind that of Converse.
+    pub const fn call_ids(self) -> CallIdRule {
+        if self.is_maybe_claude() { CallIdRule::CLAUDE } else { CallIdRule::CONVERSE }
     }
 
     const fn is_maybe_claude(self) -> bool {

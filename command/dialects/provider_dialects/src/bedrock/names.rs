@@ -2,9 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::call_id;
-
-/// Longest name of a tool, and longest id of a call.
+/// Longest name of a tool.
 const CHARS_MAX: usize = 64;
 /// Longest name of a document.
 const DOCUMENT_CHARS_MAX: usize = 200;
@@ -26,11 +24,6 @@ pub fn tool_name(name: &str) -> Cow<'_, str> {
     let safe = name.chars().map(|letter| if is_name_letter(letter) { letter } else { '_' });
     let name: String = safe.take(CHARS_MAX).collect();
     if name.is_empty() { Cow::Borrowed("_") } else { name.into() }
-}
-
-/// The id of a call.
-pub fn call_id(id: &str) -> Cow<'_, str> {
-    call_id::fitted(id, CHARS_MAX, |letter| is_name_letter(letter) || matches!(letter, '.' | ':'))
 }
 
 /// The name of a request's document, of which each must have another: its title with `-` for letters that are not
@@ -58,12 +51,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ids_and_names_have_the_letters_that_bedrock_takes() {
-        for (id, wanted) in
-            [("tooluse_a-B9.:x", "tooluse_a-B9.:x"), ("", "_"), ("functions.f:0|é", "functions.f:0___952bde53")]
-        {
-            assert_eq!(call_id(id), wanted);
-        }
+    fn names_have_the_letters_that_bedrock_takes() {
         assert_eq!(tool_name("a.b:c"), "a_b_c");
         assert_eq!(tool_name(&"é".repeat(64)), "_".repeat(64));
         assert!(is_tool_name("get-weather_1") && is_tool_name(&"x".repeat(64)));

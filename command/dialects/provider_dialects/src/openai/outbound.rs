@@ -17,8 +17,8 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::server::{self, Fate};
-use crate::OutboundTarget;
 use crate::openai_parts::{Function, FunctionDefinition, function};
+use crate::{CallIdRule, OutboundTarget, ProviderKind};
 use conversation::OutboundMessage;
 
 #[derive(Serialize)]
@@ -109,6 +109,15 @@ struct NamedSchema<'a> {
 
 /// The body for OpenAI. Errors: `INVALID_REQUEST` for a field without counterpart.
 pub fn request_body(chat: &ChatRequest, target: &OutboundTarget<'_>) -> Result<Bytes, Refusal> {
+    body(chat, target, server::call_ids(ProviderKind::Openai, target.server))
+}
+
+/// The body for Azure. Errors: likewise.
+pub fn azure_body(chat: &ChatRequest, target: &OutboundTarget<'_>) -> Result<Bytes, Refusal> {
+    body(chat, target, server::call_ids(ProviderKind::AzureOpenai, target.server))
+}
+
+fn body(chat: &ChatRequest, target: &OutboundTarget<'_>, call_ids: CallIdRule) -> Result<Bytes, Refusal> {
     let (tokens, field) = (target.output_cap.tokens, server::output_cap_field(target).unwrap_or_default());
     let sampling = &chat.sampling;
     let cap = |name| (field == name).then_some(tokens);
@@ -118,7 +127,7 @@ pub fn request_body(chat: &ChatRequest, target: &OutboundTarget<'_>) -> Result<B
     let stream_options = chat.stream && is_sent("stream_options");
     let body = OpenAiBody {
         model: target.model,
-        messages: conversation::messages(chat, target)?,
+        messages: conversation::messages(chat, target, call_ids)?,
         max_tokens: cap(OutputCapField::MaxTokens),
         max_completion_tokens: cap(OutputCapField::MaxCompletionTokens),
         temperature: sampling.temperature.as_deref(),

@@ -5,8 +5,6 @@
 //! error messages. What a server is not sent is either left out, if the answer is a good one without it, or the request is
 //! refused for that target with the field's name.
 
-use std::borrow::Cow;
-
 use events::event::admin::{OutputCapField, Provider};
 use events::refusal::Refusal;
 use events::refused_parameters::RefusedParameter;
@@ -14,7 +12,7 @@ use intermediate::fields::Path;
 use intermediate::json::{self, Kind};
 
 use crate::address::host_of;
-use crate::{OutboundTarget, ProviderKind, Server};
+use crate::{CallIdRule, OutboundTarget, ProviderKind, Server};
 
 /// A row of the table: what one server takes otherwise than OpenAI.
 #[derive(Clone, Copy)]
@@ -34,8 +32,8 @@ pub struct Deviations {
     /// True if it takes Google's signatures of earlier tool calls, in `extra_content`. Many servers refuse a member that they
     /// do not know, OpenAI among them, and none but Google's has a use for this one.
     pub takes_call_signatures: bool,
-    /// True if ids of tool calls must be nine letters and digits.
-    pub has_short_call_ids: bool,
+    /// The ids of tool calls that it takes.
+    pub call_ids: CallIdRule,
     /// True if it refuses `metadata` of a response that it does not store.
     pub stores_metadata_alone: bool,
     /// True if it gives one choice alone.
@@ -54,7 +52,7 @@ const NONE: Deviations = Deviations {
     takes_developer: true,
     takes_reasoning: true,
     takes_call_signatures: false,
-    has_short_call_ids: false,
+    call_ids: CallIdRule::Any,
     stores_metadata_alone: false,
     gives_one_choice: false,
     fields: None,
@@ -72,6 +70,7 @@ pub const fn deviations(server: Server) -> &'static Deviations {
         Server::Openai => &Deviations {
             hosts: &["api.openai.com", "eu.api.openai.com", "us.api.openai.com"],
             output_cap_field: Some(OutputCapField::MaxCompletionTokens),
+            call_ids: CallIdRule::OPENAI,
             stores_metadata_alone: true,
             ..NONE
         },
@@ -82,7 +81,7 @@ pub const fn deviations(server: Server) -> &'static Deviations {
             seed: "random_seed",
             takes_developer: false,
             takes_reasoning: false,
-            has_short_call_ids: true,
+            call_ids: CallIdRule::MISTRAL,
             fields: Some(MISTRAL_FIELDS),
             members: Some(&["content", "prefix", "role", "tool_call_id", "tool_calls"]),
             ..MAX_TOKENS_ALONE
@@ -180,6 +179,14 @@ pub fn output_cap_field(target: &OutboundTarget<'_>) -> Option<OutputCapField> {
     target.output_cap.field.or_else(by_server).or_else(by_model)
 }
 
+/// The ids of tool calls that a provider of this kind takes, all of which speak OpenAI's dialect.
+pub fn call_ids(kind: ProviderKind, server: Option<Server>) -> CallIdRule {
+    match kind {
+        ProviderKind::AzureOpenai => CallIdRule::AZURE,
+        _ => deviations(server.unwrap_or(Server::Other)).call_ids,
+    }
+}
+
 /// The treatment of a field of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
@@ -209,9 +216,9 @@ fn refused(name: &str, server: Server) -> Refusal {
 }
 
 impl Deviations {
-    /// True if the messages of a request have to be edited.
+    /// True if the messages of a request have to be edited, whatever ids its calls have.
     pub const fn changes_messages(&self) -> bool {
-        !self.takes_developer || self.has_short_call_ids || self.members.is_some()
+        !self.takes_developer || self.members.is_some()
     }
 
     /// True if other top-level fields than the cap have to be looked at.
@@ -229,35 +236,6 @@ impl Deviations {
         self.members
             .is_some_and(|members| !members.contains(&member) || member != "content" && json::kind(value) == Kind::Null)
     }
-
-    /// The id of a tool call as it is sent. The same id is always sent the same, so that results keep their calls.
-    pub fn call_id<'a>(&self, id: &'a str) -> Cow<'a, str> {
-        match self.has_short_call_ids && !is_short(id) {
-            true => Cow::Owned(shortened(id)),
-            false => Cow::Borrowed(id),
-        }
-    }
-}
-
-const SHORT_ID_LEN: usize = 9;
-
-fn is_short(id: &str) -> bool {
-    id.len() == SHORT_ID_LEN && id.bytes().all(|byte| byte.is_ascii_alphanumeric())
-}
-
-/// Nine letters and digits from a hash (64-bit FNV-1a). Ids of one request that met in one would only mix up the calls of
-/// the client that chose them.
-fn shortened(id: &str) -> String {
-    const LETTERS: [u8; 62] = *b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
-    let step = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-    let mut hash = id.bytes().fold(0xcbf2_9ce4_8422_2325, step);
-    let mut short = String::with_capacity(SHORT_ID_LEN);
-    for _ in 0..SHORT_ID_LEN {
-        let letter = usize::try_from(hash % 62).ok().and_then(|at| LETTERS.get(at));
-        short.push(char::from(letter.copied().unwrap_or(b'0')));
-        hash /= 62;
-    }
-    short
 }
 
 #[cfg(test)]
@@ -318,22 +296,5 @@ mod tests {
             };
             assert_eq!(server_of(&provider), wanted, "{kind} {server:?} {base_url}");
         }
-    }
-
-    #[test]
-    fn ids_become_nine_letters_and_digits_and_stay_what_they_are_if_they_are_so() {
-        let mistral = deviations(Server::Mistral);
-        let mut sent = BTreeSet::new();
-        let ids = ["", "call_1", "call_2", "toolu_01A09q90qw90lq917835lq9", "é", "D681PevK-", "D681PevKs0"];
-        for id in ids {
-            let short = mistral.call_id(id).into_owned();
-            assert!(is_short(&short), "{id} became {short}");
-            assert_eq!(mistral.call_id(id), short);
-            assert_eq!(mistral.call_id(&short), short);
-            sent.insert(short);
-        }
-        assert_eq!(sent.len(), ids.len());
-        assert_eq!(mistral.call_id("D681PevKs"), "D681PevKs");
-        assert_eq!(deviations(Server::Groq).call_id("call_1"), "call_1");
     }
 }

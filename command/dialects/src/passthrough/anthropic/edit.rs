@@ -9,6 +9,7 @@ use provider_dialects::{CountTarget, OutboundTarget};
 use surfaces::anthropic::{CountRequest, Request, SystemPosition};
 use surfaces::priceable::OUTPUT_CONFIG;
 
+use super::call_ids::fitted_call_ids;
 use super::thoughts::refused_thoughts;
 use crate::passthrough::rewrite::removals;
 use crate::passthrough::{
@@ -37,6 +38,10 @@ pub fn edited_body(
     let cuts_unsigned = positions.has_unsigned_thoughts && target.takes_signed_thoughts_alone;
     if positions.has_foreign_thoughts || cuts_unsigned {
         edits.extend(refused_thoughts(text, cuts_unsigned)?);
+    }
+    // Other servers have ids of their own.
+    if positions.has_odd_call_ids && target.takes_signed_thoughts_alone {
+        edits.extend(fitted_call_ids(text));
     }
     let refused = target.refused.of_request(facts.needs);
     let cut = match refused.is_empty() {
@@ -97,6 +102,9 @@ pub fn edited_count(body: &Bytes, request: &CountRequest, target: &CountTarget<'
     let cuts_unsigned = request.has_unsigned_thoughts && target.takes_signed_thoughts_alone;
     if request.has_foreign_thoughts || cuts_unsigned {
         edits.extend(refused_thoughts(text, cuts_unsigned)?);
+    }
+    if request.has_odd_call_ids && target.takes_signed_thoughts_alone {
+        edits.extend(fitted_call_ids(text));
     }
     Ok(json::splice(text, &mut edits).into())
 }

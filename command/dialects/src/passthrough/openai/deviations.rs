@@ -10,7 +10,7 @@ use intermediate::json::{self, Edit, Kind, Member};
 use intermediate::work;
 use memchr::memmem::Finder;
 use provider_dialects::openai::server::{Deviations, Fate, deviations, fate};
-use provider_dialects::{OutboundTarget, Server};
+use provider_dialects::{CallIdRule, OutboundTarget, Server};
 use surfaces::priceable::OUTPUT_CONFIG;
 
 use crate::passthrough::rewrite::removals;
@@ -85,13 +85,19 @@ fn refused_field(member: &Member<'_>, refused: RefusedParameters, keeps_switches
 }
 
 /// Removes the members of messages and of their tool calls that the server does not take, writes its role for `developer`,
-/// and its form of ids of calls.
-pub fn edit_messages(text: &str, messages: Range<usize>, server: Option<Server>, edits: &mut Vec<Edit>) {
+/// and its form of ids of calls. `call_ids` is the rule for these, which holds for all of them if it is [`CallIdRule::Any`].
+pub fn edit_messages(
+    text: &str,
+    messages: Range<usize>,
+    server: Option<Server>,
+    call_ids: CallIdRule,
+    edits: &mut Vec<Edit>,
+) {
     let deviations = deviations(server.unwrap_or(Server::Other));
     let list = text.get(messages.clone()).unwrap_or_default();
     // Most requests to most servers have nothing to be edited, which is seen at once.
     let is_signed = !deviations.takes_call_signatures && mentions_signature(list);
-    if !deviations.changes_messages() && !is_signed {
+    if !deviations.changes_messages() && !is_signed && call_ids == CallIdRule::Any {
         return;
     }
     for message in json::elements(list).map_while(Result::ok).filter(|message| json::kind(message) == Kind::Object) {
@@ -108,11 +114,11 @@ pub fn edit_messages(text: &str, messages: Range<usize>, server: Option<Server>,
                 "role" if !deviations.takes_developer && json::string(member.value).as_deref() == Some("developer") => {
                     edits.push(Edit { range: at(&member.value_span), replacement: json::written("system") });
                 }
-                "tool_call_id" => edits.extend(short_id(text, member.value, deviations)),
+                "tool_call_id" => edits.extend(fitted_id(text, member.value, call_ids)),
                 "tool_calls" if json::kind(member.value) == Kind::Array => {
                     let calls = json::elements(member.value).map_while(Result::ok);
                     for call in calls.filter(|call| json::kind(call) == Kind::Object) {
-                        edit_call(text, call, deviations, edits);
+                        edit_call(text, call, deviations, call_ids, edits);
                     }
                 }
                 _ => {}
@@ -122,7 +128,7 @@ pub fn edit_messages(text: &str, messages: Range<usize>, server: Option<Server>,
 }
 
 /// `call` is a slice of the text.
-fn edit_call(text: &str, call: &str, deviations: &Deviations, edits: &mut Vec<Edit>) {
+fn edit_call(text: &str, call: &str, deviations: &Deviations, call_ids: CallIdRule, edits: &mut Vec<Edit>) {
     let members: Vec<_> = json::members(call).map_while(Result::ok).collect();
     if !deviations.takes_call_signatures {
         let start = json::span(text, call).start;
@@ -131,7 +137,7 @@ fn edit_call(text: &str, call: &str, deviations: &Deviations, edits: &mut Vec<Ed
         edits.extend(removed.into_iter().map(|edit| Edit { range: at(edit.range), ..edit }));
     }
     let ids = members.iter().filter(|member| member.name() == "id");
-    edits.extend(ids.filter_map(|id| short_id(text, id.value, deviations)));
+    edits.extend(ids.filter_map(|id| fitted_id(text, id.value, call_ids)));
 }
 
 /// True if the signature's name is in the text as it is. A client that writes it with escapes gets it through to its server.
@@ -142,8 +148,8 @@ fn mentions_signature(text: &str) -> bool {
 }
 
 /// The edit of an id that the server would refuse. `id` is a slice of the text.
-fn short_id(text: &str, id: &str, deviations: &Deviations) -> Option<Edit> {
+fn fitted_id(text: &str, id: &str, call_ids: CallIdRule) -> Option<Edit> {
     let given = json::string(id)?;
-    let short = deviations.call_id(&given);
-    (short != given).then(|| Edit { range: json::span(text, id), replacement: json::written(&*short) })
+    let fitted = call_ids.fitted(&given);
+    (fitted != given).then(|| Edit { range: json::span(text, id), replacement: json::written(&*fitted) })
 }

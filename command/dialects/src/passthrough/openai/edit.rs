@@ -9,8 +9,8 @@ use events::refused_parameters::RefusedParameter;
 use intermediate::Facts;
 use intermediate::chat::NO_EFFORT;
 use intermediate::json::{self, Edit, Kind};
-use provider_dialects::OutboundTarget;
 use provider_dialects::openai::server::{self, output_cap_field};
+use provider_dialects::{CallIdRule, OutboundTarget, ProviderKind};
 use surfaces::openai::{CapPosition, Request};
 
 use super::deviations::{edit_fields, edit_messages};
@@ -23,6 +23,7 @@ pub fn edited_body(
     body: &Bytes,
     positions: &Request,
     facts: &Facts,
+    kind: ProviderKind,
     target: &OutboundTarget<'_>,
 ) -> Result<EditedBody, Refusal> {
     let Ok(text) = std::str::from_utf8(body) else { return Ok(EditedBody::whole(body.clone())) };
@@ -46,7 +47,9 @@ pub fn edited_body(
     } else {
         edit_cap(&positions.cap, target, &mut edits, &mut added);
     }
-    edit_messages(text, positions.messages.clone(), target.server, &mut edits);
+    let rule = server::call_ids(kind, target.server);
+    let call_ids = if positions.has_odd_call_ids || rule.refuses_plain_ids() { rule } else { CallIdRule::Any };
+    edit_messages(text, positions.messages.clone(), target.server, call_ids, &mut edits);
     if facts.streamed && deviations.is_none_or(|deviations| deviations.takes_stream_options) {
         match &positions.stream_options {
             Some(range) => edits.push(request_usage(text, range.clone())),

@@ -143,3 +143,96 @@ fn a_document_has_a_type_that_providers_know_too() {
     let source = json!({"type": "base64", "media_type": "application/pdf", "data": "JVBERg=="});
     assert_eq!(sent["messages"][0]["content"][0]["source"], source);
 }
+
+/// A history of two parallel calls of another provider: their ids have 94 characters, of which the first 64 are the same.
+fn foreign_history() -> Value {
+    let id = |number: u8| format!("call_{}|fc:{number}{}", "x".repeat(60), "y".repeat(24));
+    let call = |number| json!({"id": id(number), "type": "function", "function": {"name": "f", "arguments": "{}"}});
+    let result = |number| json!({"role": "tool", "tool_call_id": id(number), "content": number.to_string()});
+    let called = json!({"role": "assistant", "content": null, "tool_calls": [call(1), call(2)]});
+    json!({"model": "m", "max_tokens": 5, "messages": [message("user", "hi"), called, result(2), result(1)]})
+}
+
+#[test]
+fn ids_of_another_provider_are_fitted_and_still_match() {
+    let is_name = |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, '_' | '-');
+    for (kind, server, chars_max) in [
+        (ProviderKind::Openai, Some(Server::Openai), 64),
+        (ProviderKind::AzureOpenai, None, 40),
+        (ProviderKind::Openai, Some(Server::Mistral), 9),
+        (ProviderKind::Anthropic, None, 64),
+        (ProviderKind::Vertex, None, 64),
+        (ProviderKind::Bedrock, None, 64),
+    ] {
+        let model = match kind {
+            ProviderKind::Vertex => CLAUDE_ON_VERTEX,
+            _ => CLAUDE_ON_BEDROCK,
+        };
+        let target = OutboundTarget { server, model, ..target() };
+        let history = foreign_history();
+        let mut with_tool = history.clone();
+        with_tool["tools"] = json!([{"type": "function", "function": {"name": "f"}}]);
+        let body = sent(kind, &target, &with_tool).expect("taken");
+        let ids = call_ids_of(&body);
+        assert_eq!(ids.len(), 4, "{body}");
+        let [first, second, answer_of_second, answer_of_first] = <[String; 4]>::try_from(ids).expect("four");
+        assert_eq!((&first, &second), (&answer_of_first, &answer_of_second), "{kind:?}");
+        assert_ne!(first, second, "{kind:?}");
+        for id in [&first, &second] {
+            assert!(id.len() <= chars_max && id.chars().all(is_name), "{kind:?} {id}");
+        }
+        assert_eq!(sent(kind, &target, &with_tool).expect("taken"), body, "always in the same way");
+    }
+    // A server of which nothing is known may give its ids a meaning.
+    let history = foreign_history();
+    let body = sent(ProviderKind::Openai, &target(), &history).expect("taken");
+    assert_eq!(body["messages"], history["messages"]);
+}
+
+/// The ids of calls and results of a body of any of these dialects, in order.
+fn call_ids_of(value: &Value) -> Vec<String> {
+    match value {
+        Value::Array(elements) => elements.iter().flat_map(call_ids_of).collect(),
+        Value::Object(members) => members
+            .iter()
+            .flat_map(|(name, value)| match (name.as_str(), value) {
+                ("id" | "tool_call_id" | "tool_use_id" | "toolUseId", Value::String(id)) => vec![id.clone()],
+                (_, value) => call_ids_of(value),
+            })
+            .collect(),
+        _ => Vec::new(),
+    }
+}
+
+#[test]
+fn ids_that_fit_are_passed_on_as_they_are() {
+    for id in ["call_1", &*"x".repeat(64)] {
+        let body = json!({"model": "m", "messages": [
+            {"role": "assistant", "tool_calls": [{"id": id, "type": "function", "function": {"name": "f", "arguments": ""}}]},
+            {"role": "tool", "tool_call_id": id, "content": "1"},
+        ]});
+        let target = OutboundTarget { server: Some(Server::Openai), ..target() };
+        assert_eq!(sent(ProviderKind::Openai, &target, &body).expect("taken")["messages"], body["messages"]);
+    }
+}
+
+#[test]
+fn ids_that_claude_refuses_are_fitted_in_a_body_of_its_own_dialect_too() {
+    let call = json!({"type": "tool_use", "id": "functions.f:0", "name": "f", "input": {"id": "functions.f:0"}});
+    let result = json!({"type": "tool_result", "tool_use_id": "functions.f:0", "content": "1"});
+    let body = json!({"model": "m", "max_tokens": 5, "messages": [
+        message("user", "hi"), message("assistant", json!([call])), message("user", json!([result])),
+    ]});
+    let request = parse(Surface::Anthropic, body.to_string()).unwrap_or_else(|refusal| panic!("{}", refusal.message));
+    let sent = |takes_signed_thoughts_alone| -> Value {
+        let target = OutboundTarget { takes_signed_thoughts_alone, ..target() };
+        let bytes = request.upstream_body(ProviderKind::Anthropic, &target).expect("taken");
+        serde_json::from_slice(&bytes).expect("JSON")
+    };
+    let fitted = sent(true);
+    let id = "functions_f_0_b9a7d792";
+    assert_eq!(fitted["messages"][1]["content"][0]["id"], id);
+    assert_eq!(fitted["messages"][1]["content"][0]["input"], json!({"id": "functions.f:0"}));
+    assert_eq!(fitted["messages"][2]["content"][0]["tool_use_id"], id);
+    assert_eq!(sent(false)["messages"], body["messages"], "a compatible server has its own ids");
+}

@@ -117,7 +117,7 @@ fn messages_that_clients_send_back_are_made_fit_for_strict_servers() {
         let body = request.upstream_body(ProviderKind::Openai, &for_server(server)).expect("a body");
         serde_json::from_slice::<serde_json::Value>(&body).expect("JSON")["messages"].take()
     };
-    let short = deviations(Server::Mistral).call_id("call_1").into_owned();
+    let short = CallIdRule::MISTRAL.fitted("call_1").into_owned();
     let messages = |system: &str, id: &str| {
         let call = |id: &str| json!({"id": id, "type": "function", "function": {"name": "f", "arguments": "{}"}});
         json!([
@@ -150,7 +150,7 @@ fn a_translated_request_has_the_servers_names_too() {
         serde_json::from_slice(&body).expect("JSON")
     };
     let mistral = sent(Server::Mistral);
-    let short = deviations(Server::Mistral).call_id("call_1").into_owned();
+    let short = CallIdRule::MISTRAL.fitted("call_1").into_owned();
     assert_eq!(mistral["messages"][1]["tool_calls"][0]["id"], json!(short));
     assert_eq!(mistral["messages"][2]["tool_call_id"], json!(short));
     for absent in ["seed", "user", "stream_options", "max_completion_tokens"] {

@@ -30,6 +30,7 @@ pub struct AnthropicBodyPositions {
     pub members_end: usize,
     pub has_foreign_thoughts: bool,
     pub has_unsigned_thoughts: bool,
+    pub has_odd_call_ids: bool,
 }
 
 /// The position of the system prompt.
@@ -66,7 +67,7 @@ impl SurfaceRequest for AnthropicBodyPositions {
         }
         totals.read_messages(required("messages")?.value)?;
         check_thinking_budget(given("thinking"), cap_tokens)?;
-        let Totals { has_foreign_thoughts, has_unsigned_thoughts, .. } = totals;
+        let Totals { has_foreign_thoughts, has_unsigned_thoughts, has_odd_call_ids, .. } = totals;
         let streamed = given("stream").map_or(Ok(false), |value| fields::boolean(value, &at("stream")))?;
         let thoughts = thoughts(&members, totals.reserved_output);
         let is_format = |format: &str| json::kind(format) != Kind::Null;
@@ -102,6 +103,7 @@ impl SurfaceRequest for AnthropicBodyPositions {
             members_end: members.last().map_or(0, |member| member.span.end),
             has_foreign_thoughts,
             has_unsigned_thoughts,
+            has_odd_call_ids,
         };
         Ok((facts, positions))
     }

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 
 use events::refusal::Refusal;
 use intermediate::chat::read::{BlockCount, MESSAGES_MAX};
-use intermediate::chat::{ImageUrl, is_image, is_marked_signature};
+use intermediate::chat::{ImageUrl, is_image, is_marked_signature, is_plain_call_id};
 use intermediate::facts::{Documents, Images, ReservedOutput, Unpriced};
 use intermediate::fields::{self, Fields, Path};
 use intermediate::json::{self, Kind, Member};
@@ -31,6 +31,8 @@ pub struct Totals<'a> {
     pub has_foreign_thoughts: bool,
     /// There are thoughts without a signature, as servers write them that sign nothing.
     pub has_unsigned_thoughts: bool,
+    /// There is a call whose id is not one for which [`is_plain_call_id`] holds.
+    pub has_odd_call_ids: bool,
     blocks: BlockCount,
     /// Ids of the calls so far.
     calls: HashSet<Cow<'a, str>>,
@@ -210,6 +212,7 @@ impl<'a> Totals<'a> {
             _ => return Err(path.refuse("must be an object")),
         }
         let id = fields.required_string("id")?;
+        self.has_odd_call_ids |= !is_plain_call_id(&id);
         self.calls.insert(id);
         Ok(())
     }

@@ -30,6 +30,7 @@ pub struct CountRequest {
     pub members_end: usize,
     pub has_foreign_thoughts: bool,
     pub has_unsigned_thoughts: bool,
+    pub has_odd_call_ids: bool,
     /// Tokens of images and documents, estimated.
     pub media_tokens: u64,
     /// Bytes of base64 in the body.
@@ -62,6 +63,7 @@ impl CountRequest {
             members_end: members.last().map_or(0, |member| member.span.end),
             has_foreign_thoughts: totals.has_foreign_thoughts,
             has_unsigned_thoughts: totals.has_unsigned_thoughts,
+            has_odd_call_ids: totals.has_odd_call_ids,
             media_tokens: media_tokens_estimate(totals.images, totals.documents),
             prompt_bytes: ["system", "messages", TOOLS].into_iter().map(bytes_of).sum(),
             base64_bytes: totals.images.base64_bytes.saturating_add(totals.documents.base64_bytes),

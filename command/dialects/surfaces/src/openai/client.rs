@@ -7,7 +7,7 @@ use events::abilities::{Ability, AbilitySet};
 use events::event::admin::OutputCapField;
 use events::refusal::Refusal;
 use intermediate::chat::read::{self, BlockCount, CHOICES_MAX, MESSAGES_MAX, OUTPUT_TOKENS_MAX};
-use intermediate::chat::{ChatRequest, ImageUrl};
+use intermediate::chat::{ChatRequest, ImageUrl, is_plain_call_id};
 use intermediate::facts::{
     AllowedThoughts, Directives, Documents, Facts, Images, RequestedCap, ReservedOutput, Unpriced, needs_of_chat,
 };
@@ -34,6 +34,8 @@ pub struct OpenAiBodyPositions {
     pub model: Range<usize>,
     /// The value of `messages`.
     pub messages: Range<usize>,
+    /// There is an id of a call for which [`is_plain_call_id`] does not hold.
+    pub has_odd_call_ids: bool,
     pub cap: CapPosition,
     /// The value of `stream_options`, null included.
     pub stream_options: Option<Range<usize>>,
@@ -76,7 +78,7 @@ impl SurfaceRequest for OpenAiBodyPositions {
         let model = required("model")?;
         let messages = required("messages")?;
         let (cap, output_cap) = cap(&members)?;
-        let MessageTotals { images, documents, cached_long, .. } = read_messages(messages.value)?;
+        let MessageTotals { images, documents, cached_long, has_odd_call_ids, .. } = read_messages(messages.value)?;
         let (mut reserved_output, mut lets_think) = (ReservedOutput::default(), false);
         let (mut has_logprobs, mut unpriced) = (false, Vec::new());
         unpriced.extend(cached_long);
@@ -125,6 +127,7 @@ impl SurfaceRequest for OpenAiBodyPositions {
         let positions = Self {
             model: model.value_span.clone(),
             messages: messages.value_span.clone(),
+            has_odd_call_ids,
             cap,
             stream_options: stream_options.map(|member| member.value_span.clone()),
             members_end: members.last().map_or(0, |member| member.span.end),
@@ -251,9 +254,16 @@ struct MessageTotals {
     parts: BlockCount,
     /// A cache of more than five minutes, see [`priceable::note_long_cache`].
     cached_long: Option<Unpriced>,
+    has_odd_call_ids: bool,
 }
 
 impl MessageTotals {
+    /// Notes an id of a call as it is written: one with escapes is odd.
+    fn note_call_id(&mut self, id: &str) {
+        let inside = id.strip_prefix('"').and_then(|id| id.strip_suffix('"'));
+        self.has_odd_call_ids |= inside.is_some_and(|id| !is_plain_call_id(id));
+    }
+
     /// Notes a `cache_control` that has another price. `path` is that of its object.
     fn note_cache(&mut self, value: &str, path: &Path<'_>) -> Result<(), Refusal> {
         if let Some(cache) = priceable::long_cache(value, &path.field(CACHE_CONTROL))? {
@@ -288,6 +298,7 @@ fn read_message(message: &str, path: &Path<'_>, totals: &mut MessageTotals) -> R
             }
             ("content", Kind::String | Kind::Null) | ("audio", Kind::Null) => {}
             (CACHE_CONTROL, _) => totals.note_cache(member.value, path)?,
+            ("tool_call_id", _) => totals.note_call_id(member.value),
             ("content", _) => return Err(value_path.refuse("must be a string or an array")),
             ("audio", _) => return Err(priceable::unpriced(&value_path, "audio has no price")),
             ("role", Kind::String) if is_cache_role(member.value) => {
@@ -309,6 +320,10 @@ fn read_call(call: &str, path: &Path<'_>, totals: &mut MessageTotals) -> Result<
     }
     check_tool(&Fields::read(call, path)?, &mut |member, path| match member.name() {
         CACHE_CONTROL => totals.note_cache(member.value, path),
+        "id" => {
+            totals.note_call_id(member.value);
+            Ok(())
+        }
         _ => Ok(()),
     })
 }

@@ -12,7 +12,7 @@ use serde::Serialize;
 use crate::lines::in_lines;
 use crate::openai::server::{Deviations, deviations};
 use crate::openai_parts::{Function, Picture, function};
-use crate::{OutboundTarget, Server};
+use crate::{CallIdRule, OutboundTarget, Server};
 
 /// Longest id of a result, in bytes, that its images are labelled with.
 const SHOWN_ID_BYTES_MAX: usize = 40;
@@ -78,12 +78,17 @@ struct OutboundFunction<'a> {
 
 /// The messages, after the target's system prefix. Errors: `INVALID_REQUEST` if all of them are empty.
 /// Errors, too: a document by URL, which chat completions do not take.
-pub fn messages<'a>(chat: &'a ChatRequest, target: &OutboundTarget<'a>) -> Result<Vec<OutboundMessage<'a>>, Refusal> {
+pub fn messages<'a>(
+    chat: &'a ChatRequest,
+    target: &OutboundTarget<'a>,
+    call_ids: CallIdRule,
+) -> Result<Vec<OutboundMessage<'a>>, Refusal> {
     refuse_document_urls(chat)?;
     let mut conversation = OpenAiConversation {
         messages: Vec::with_capacity(chat.messages.len() + 1),
         tool_images: Vec::new(),
         deviations: deviations(target.server.unwrap_or(Server::Other)),
+        call_ids,
     };
     if let Some(prefix) = target.system_prefix {
         conversation.messages.push(plain("system", OpenAiContent::Text(prefix.into())));
@@ -105,6 +110,7 @@ struct OpenAiConversation<'a> {
     /// turn.
     tool_images: Vec<OpenAiPart<'a>>,
     deviations: &'static Deviations,
+    call_ids: CallIdRule,
 }
 
 impl<'a> OpenAiConversation<'a> {
@@ -122,7 +128,7 @@ impl<'a> OpenAiConversation<'a> {
             }
             Role::Assistant => {
                 self.flush_tool_images();
-                self.messages.push(assistant(&message.content, self.deviations));
+                self.messages.push(self.assistant(&message.content));
             }
             Role::User if message.content.iter().any(is_said) => {
                 let content = self.with_tool_images(&message.content);
@@ -132,12 +138,32 @@ impl<'a> OpenAiConversation<'a> {
         }
     }
 
+    fn assistant(&self, content: &'a [Block]) -> OutboundMessage<'a> {
+        let calls = content.iter().filter_map(|block| match block {
+            Block::ToolCall(ToolCall { id, name, arguments, signature }) => {
+                let signature = signature.as_deref().filter(|_| self.deviations.takes_call_signatures);
+                let google = signature.map(|thought_signature| GoogleContent { thought_signature });
+                Some(OutboundCall {
+                    id: self.call_ids.fitted(id),
+                    function: function(OutboundFunction { name, arguments }),
+                    extra_content: google.map(|google| ExtraContent { google }),
+                })
+            }
+            _ => None,
+        });
+        let tool_calls: Vec<_> = calls.collect();
+        let has_calls = !tool_calls.is_empty();
+        let has_calls_only = has_calls && texts(content).next().is_none();
+        let takes_reasoning = has_calls && self.deviations.takes_reasoning;
+        let reasoning_content = Some(in_lines(reasoning(content))).filter(|text| takes_reasoning && !text.is_empty());
+        let content = (!has_calls_only).then(|| OpenAiContent::Text(joined(content)));
+        OutboundMessage { role: "assistant", content, reasoning_content, tool_calls, tool_call_id: None }
+    }
+
     fn add_result(&mut self, result: &'a ToolResult) {
         let content = OpenAiContent::Text(joined(&result.content));
-        self.messages.push(OutboundMessage {
-            tool_call_id: Some(self.deviations.call_id(&result.id)),
-            ..plain("tool", content)
-        });
+        self.messages
+            .push(OutboundMessage { tool_call_id: Some(self.call_ids.fitted(&result.id)), ..plain("tool", content) });
         // Text documents are in the result's own text.
         let is_shown = |block: &&Block| match block {
             Block::Image(_) => true,
@@ -240,28 +266,6 @@ fn part_of_document(Document { source, title }: &Document) -> Option<OpenAiPart<
         }
         DocumentSource::Url(_) => None,
     }
-}
-
-fn assistant<'a>(content: &'a [Block], deviations: &Deviations) -> OutboundMessage<'a> {
-    let calls = content.iter().filter_map(|block| match block {
-        Block::ToolCall(ToolCall { id, name, arguments, signature }) => {
-            let signature = signature.as_deref().filter(|_| deviations.takes_call_signatures);
-            let google = signature.map(|thought_signature| GoogleContent { thought_signature });
-            Some(OutboundCall {
-                id: deviations.call_id(id),
-                function: function(OutboundFunction { name, arguments }),
-                extra_content: google.map(|google| ExtraContent { google }),
-            })
-        }
-        _ => None,
-    });
-    let tool_calls: Vec<_> = calls.collect();
-    let has_calls = !tool_calls.is_empty();
-    let has_calls_only = has_calls && texts(content).next().is_none();
-    let takes_reasoning = has_calls && deviations.takes_reasoning;
-    let reasoning_content = Some(in_lines(reasoning(content))).filter(|text| takes_reasoning && !text.is_empty());
-    let content = (!has_calls_only).then(|| OpenAiContent::Text(joined(content)));
-    OutboundMessage { role: "assistant", content, reasoning_content, tool_calls, tool_call_id: None }
 }
 
 fn reasoning(content: &[Block]) -> impl Iterator<Item = &str> {
