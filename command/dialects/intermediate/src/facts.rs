@@ -36,7 +36,8 @@ pub struct Facts {
     pub has_logprobs: bool,
     pub images: Images,
     pub documents: Documents,
-    /// Upper bound of the prompt tokens that the provider adds for tools that it has defined itself.
+    /// Upper bound of the prompt tokens that the provider adds for tools that it has defined itself, and of those that are
+    /// added to schemas to fit them.
     pub added_tokens: u64,
     /// The request has tools or an output format.
     pub has_tools: bool,
@@ -91,7 +92,7 @@ impl Facts {
             has_logprobs: chat.logprobs.is_some(),
             images,
             documents,
-            added_tokens: 0,
+            added_tokens: added_to_schemas(chat),
             has_tools: !chat.tools.is_empty() || chat.response_format.is_some(),
             needs,
             unpriced: Vec::new(),
@@ -103,6 +104,27 @@ impl Facts {
     pub fn service_tier(&self) -> Option<ServiceTier> {
         service_tier(&self.unpriced)
     }
+}
+
+/// Bytes that fitting a schema adds to one of its objects at most: `,"additionalProperties":false`, and
+/// `,"description":"{}"` around what is moved, in English words that have fewer tokens than half of their bytes.
+const BYTES_ADDED_TO_OBJECT: u64 = 48;
+
+/// Upper bound of the tokens that are added to the objects of these schemas for providers that take a part of JSON Schema
+/// alone; see the writer of Anthropic's body.
+pub fn fitted_schema_tokens(schemas: &str) -> u64 {
+    let objects = memchr::memchr_iter(b'{', schemas.as_bytes()).count();
+    u64::try_from(objects).unwrap_or(u64::MAX).saturating_mul(BYTES_ADDED_TO_OBJECT / 2)
+}
+
+/// The same for a chat: its output format and its strict tools.
+fn added_to_schemas(chat: &ChatRequest) -> u64 {
+    let format = match &chat.response_format {
+        Some(ResponseFormat::JsonSchema { schema, .. }) => fitted_schema_tokens(schema.get()),
+        None | Some(ResponseFormat::Text | ResponseFormat::JsonObject) => 0,
+    };
+    let strict = chat.tools.iter().filter(|tool| tool.strict == Some(true)).filter_map(|tool| tool.parameters.as_ref());
+    strict.fold(format, |tokens, schema| tokens.saturating_add(fitted_schema_tokens(schema.get())))
 }
 
 /// The abilities that every chat needs, and those for what its messages have.

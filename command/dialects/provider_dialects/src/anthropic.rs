@@ -2,6 +2,7 @@
 
 mod answer;
 mod outbound;
+mod pattern;
 pub(super) mod schema;
 mod stream;
 mod usage;

@@ -18,9 +18,9 @@ use events::money::TokenRate;
 use events::refusal::{ErrorCode, Refusal};
 use intermediate::chat::Tool;
 use intermediate::chat::read::{self, TOOLS_MAX};
-use intermediate::facts::Unpriced;
+use intermediate::facts::{Unpriced, fitted_schema_tokens};
 use intermediate::fields::{self, Fields, LengthMax, Path, Spelling, is_empty};
-use intermediate::json::{self, Kind};
+use intermediate::json::{self, Kind, Member};
 
 use crate::known::{self, check_tool};
 use table::{Effect, FIELDS, cost_field};
@@ -84,17 +84,25 @@ pub fn unpriced_field(name: &str, value: &str) -> Result<Option<Unpriced>, Refus
     }
 }
 
+/// The facts of a list of tools that its cost depends on.
+#[derive(Default)]
+pub struct ToolFacts {
+    pub unpriced: [Option<Unpriced>; 2],
+    /// See [`fitted_schema_tokens`].
+    pub added_tokens: u64,
+}
+
 /// Like [`unpriced_field`], for the member `tools`: tools that run at the provider, and caches.
-pub fn unpriced_tools(value: &str) -> Result<[Option<Unpriced>; 2], Refusal> {
+pub fn unpriced_tools(value: &str) -> Result<ToolFacts, Refusal> {
     if json::kind(value) == Kind::Null || value == "false" {
-        return Ok([None, None]);
+        return Ok(ToolFacts::default());
     }
-    Ok(tools(value, &Path::Root.field(TOOLS))?.unpriced(TOOLS))
+    Ok(tools(value, &Path::Root.field(TOOLS))?.facts(TOOLS))
 }
 
 /// The same of the member `functions`.
-pub fn unpriced_functions(value: &str) -> Result<[Option<Unpriced>; 2], Refusal> {
-    Ok(functions(value, &Path::Root.field(FUNCTIONS))?.unpriced(FUNCTIONS))
+pub fn unpriced_functions(value: &str) -> Result<ToolFacts, Refusal> {
+    Ok(functions(value, &Path::Root.field(FUNCTIONS))?.facts(FUNCTIONS))
 }
 
 /// Notes a long cache, see [`long_cache`]: the first one, or the first whose lifetime no price can have.
@@ -153,12 +161,27 @@ struct ToolRefusals {
     built_in: Option<Refusal>,
     /// A tool that is cached for longer than five minutes, see [`note_long_cache`].
     cached_long: Option<Unpriced>,
+    /// See [`fitted_schema_tokens`].
+    added_tokens: u64,
 }
 
 impl ToolRefusals {
     /// Returns the refusals as fields; `name` is that of the member that has the tools.
-    fn unpriced(self, name: &'static str) -> [Option<Unpriced>; 2] {
-        [self.built_in.map(|refusal| Unpriced::new(name, refusal)), self.cached_long]
+    fn facts(self, name: &'static str) -> ToolFacts {
+        let unpriced = [self.built_in.map(|refusal| Unpriced::new(name, refusal)), self.cached_long];
+        ToolFacts { unpriced, added_tokens: self.added_tokens }
+    }
+
+    /// Notes a member of a tool, or of its definition. `path` is that of the object that has it.
+    fn note(&mut self, tool: &str, member: &Member<'_>, path: &Path<'_>) -> Result<(), Refusal> {
+        match (member.name(), member.value) {
+            (CACHE_CONTROL, value) => self.note_cache(value, path),
+            ("strict", "true") => {
+                self.added_tokens = self.added_tokens.saturating_add(fitted_schema_tokens(tool));
+                Ok(())
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Notes a `cache_control` that has another price. `path` is that of its object.
@@ -176,10 +199,7 @@ fn tools(value: &str, path: &Path<'_>) -> Result<ToolRefusals, Refusal> {
     fields::list(value, path, LengthMax { max: TOOLS_MAX, things: "elements" }, |element, path| {
         let mut tool = Fields::read(element, path)?;
         // Servers that pass it on to Anthropic take it in the tool and in its definition.
-        check_tool(&tool, &mut |member, path| match member.name() {
-            CACHE_CONTROL => refused.note_cache(member.value, path),
-            _ => Ok(()),
-        })?;
+        check_tool(&tool, &mut |member, path| refused.note(element, member, path))?;
         if let Some(what) = reason_against_tool(&mut tool) {
             refused.built_in.get_or_insert_with(|| unpriced(path, what));
         }
@@ -264,7 +284,11 @@ fn functions(value: &str, path: &Path<'_>) -> Result<ToolRefusals, Refusal> {
             let what = "a function that the provider runs has no price";
             refused.built_in.get_or_insert_with(|| unpriced(path, what));
         }
-        json::field(element, CACHE_CONTROL).map_or(Ok(()), |cache| refused.note_cache(cache, path))
+        let [cache, strict] = json::find(element, [CACHE_CONTROL, "strict"]);
+        if strict == Some("true") {
+            refused.added_tokens = refused.added_tokens.saturating_add(fitted_schema_tokens(element));
+        }
+        cache.map_or(Ok(()), |cache| refused.note_cache(cache, path))
     })?;
     Ok(refused)
 }

@@ -2,7 +2,7 @@
 //!
 //! System messages are joined, in order, into `system`; if a part of them is to be cached, they are blocks there. A cache
 //! point marks the block before it, or none if that cannot be marked. Consecutive messages of one role are merged, with tool results
-//! first. Objects in a response's schema are closed. Arguments of an earlier call that are not a JSON object are
+//! first. Schemas of a response and of strict tools are fitted, see [`schema`]. Arguments of an earlier call that are not a JSON object are
 //! wrapped as `{"arguments_raw"}`, so that a conversation can go on after a model's mistake.
 //!
 //! Refused: schemas with open objects, a thinking budget that Anthropic would refuse, a request with system messages
@@ -28,8 +28,6 @@ use crate::{CallIdRule, OutboundTarget};
 
 /// The smallest thinking budget that Anthropic takes.
 const THINKING_BUDGET_MIN: u64 = 1024;
-/// The schema of a tool without parameters.
-const NO_PARAMETERS: &str = r#"{"type":"object"}"#;
 
 #[derive(Serialize)]
 struct AnthropicBody<'a> {
@@ -190,7 +188,7 @@ struct AnthropicDefinition<'a> {
     name: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     description: Option<&'a str>,
-    input_schema: Option<&'a RawValue>,
+    input_schema: Option<Cow<'a, RawValue>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     strict: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -262,7 +260,7 @@ fn body<'a>(chat: &'a ChatRequest, target: &OutboundTarget<'a>) -> Result<Anthro
         top_k: chat.sampling.top_k,
         stop_sequences: &chat.stop,
         stream: chat.stream.then_some(true),
-        tools: chat.tools.iter().map(definition).collect(),
+        tools: definitions(&chat.tools)?,
         tool_choice: tool_choice(chat),
         thinking: thinking(chat, target.output_cap.tokens)?,
         output_config: output_config(chat)?,
@@ -369,14 +367,18 @@ fn content_block(block: &Block) -> Option<AnthropicContentBlock<'_>> {
     })
 }
 
-fn definition(tool: &Tool) -> AnthropicDefinition<'_> {
-    AnthropicDefinition {
-        name: &tool.name,
-        description: tool.description.as_deref(),
-        input_schema: tool.parameters.as_deref().or_else(|| serde_json::from_str(NO_PARAMETERS).ok()),
-        strict: tool.strict.filter(|strict| *strict),
-        cache_control: tool.cache_point.map(Into::into),
+fn definitions(tools: &[Tool]) -> Result<Vec<AnthropicDefinition<'_>>, Refusal> {
+    let mut definitions = Vec::with_capacity(tools.len());
+    for (at, tool) in tools.iter().enumerate() {
+        definitions.push(AnthropicDefinition {
+            name: &tool.name,
+            description: tool.description.as_deref(),
+            input_schema: schema::of_tool(tool, at)?,
+            strict: tool.strict.filter(|strict| *strict),
+            cache_control: tool.cache_point.map(Into::into),
+        });
     }
+    Ok(definitions)
 }
 
 fn tool_choice(chat: &ChatRequest) -> Option<AnthropicToolChoice<'_>> {
@@ -426,7 +428,7 @@ fn output_config(chat: &ChatRequest) -> Result<Option<AnthropicOutputConfig<'_>>
     let format = match &chat.response_format {
         None | Some(ResponseFormat::Text | ResponseFormat::JsonObject) => None,
         Some(ResponseFormat::JsonSchema { schema, .. }) => {
-            Some(OutputFormat { r#type: "json_schema", schema: schema::closed(schema)? })
+            Some(OutputFormat { r#type: "json_schema", schema: schema::fitted(schema, &schema::output_path())? })
         }
     };
     let is_empty = effort.is_none() && format.is_none();

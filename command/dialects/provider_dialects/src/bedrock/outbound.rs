@@ -24,9 +24,6 @@ use super::names;
 use crate::OutboundTarget;
 use crate::anthropic::schema;
 
-/// The schema of a tool without parameters.
-const NO_PARAMETERS: &str = r#"{"type":"object"}"#;
-
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct ConverseBody<'a> {
@@ -86,7 +83,7 @@ enum ToolEntry<'a> {
 
 #[derive(Serialize)]
 struct InputSchema<'a> {
-    json: Option<&'a RawValue>,
+    json: Option<Cow<'a, RawValue>>,
 }
 
 #[derive(Serialize)]
@@ -176,9 +173,7 @@ fn specification(tool: &Tool, at: usize) -> Result<ToolEntry<'_>, Refusal> {
     Ok(ToolEntry::ToolSpec {
         name: &tool.name,
         description: tool.description.as_deref().filter(|description| !description.is_empty()),
-        input_schema: InputSchema {
-            json: tool.parameters.as_deref().or_else(|| serde_json::from_str(NO_PARAMETERS).ok()),
-        },
+        input_schema: InputSchema { json: schema::of_tool(tool, at)? },
         strict: tool.strict.filter(|strict| *strict),
     })
 }
@@ -187,7 +182,7 @@ fn output_config(chat: &ChatRequest, family: Family) -> Result<Option<BedrockOut
     let text_format = match &chat.response_format {
         None | Some(ResponseFormat::Text | ResponseFormat::JsonObject) => None,
         Some(ResponseFormat::JsonSchema { name, description, schema, .. }) => {
-            let schema = match schema::closed(schema)? {
+            let schema = match schema::fitted(schema, &schema::output_path())? {
                 Cow::Borrowed(schema) => schema.get().into(),
                 Cow::Owned(schema) => schema.get().to_owned().into(),
             };

@@ -236,3 +236,79 @@ fn ids_that_claude_refuses_are_fitted_in_a_body_of_its_own_dialect_too() {
     assert_eq!(fitted["messages"][2]["content"][0]["tool_use_id"], id);
     assert_eq!(sent(false)["messages"], body["messages"], "a compatible server has its own ids");
 }
+
+#[test]
+fn a_schema_goes_to_claude_in_the_part_of_json_schema_that_it_takes() {
+    let age = json!({"type": "integer", "minimum": 0, "maximum": 150});
+    let names =
+        json!({"type": "array", "items": {"type": "string", "pattern": "^(?=x)"}, "minItems": 3, "uniqueItems": true});
+    let schema = json!({"type": "object", "properties": {"age": age, "names": names}, "required": ["age", "names"]});
+    let wanted = json!({
+        "type": "object",
+        "properties": {
+            "age": {"type": "integer", "description": "{maximum: 150, minimum: 0}"},
+            "names": {
+                "type": "array",
+                "items": {"type": "string", "description": "{pattern: ^(?=x)}"},
+                "description": "{minItems: 3, uniqueItems: true}",
+            },
+        },
+        "required": ["age", "names"],
+        "additionalProperties": false,
+    });
+    let format = json!({"type": "json_schema", "json_schema": {"name": "n", "schema": schema, "strict": true}});
+    let tool =
+        |strict: bool| json!({"type": "function", "function": {"name": "f", "parameters": schema, "strict": strict}});
+    let body = json!({
+        "model": "m", "max_tokens": 5, "messages": [message("user", "hi")], "response_format": format,
+        "tools": [tool(true), tool(false)],
+    });
+    let parsed = |text: &Value| -> Value { serde_json::from_str(text.as_str().expect("a text")).expect("JSON") };
+    for kind in [ProviderKind::Anthropic, ProviderKind::Vertex] {
+        let sent = to_claude(kind, &body).expect("taken");
+        for fitted in [&sent["output_config"]["format"]["schema"], &sent["tools"][0]["input_schema"]] {
+            assert_eq!(fitted, &wanted, "{kind:?}");
+        }
+        assert_eq!(sent["tools"][1]["input_schema"], schema, "a tool that is not strict may have any schema");
+    }
+    let sent = to_claude(ProviderKind::Bedrock, &body).expect("taken");
+    let in_format = parsed(&sent["outputConfig"]["textFormat"]["structure"]["jsonSchema"]["schema"]);
+    for fitted in [&in_format, &sent["toolConfig"]["tools"][0]["toolSpec"]["inputSchema"]["json"]] {
+        assert_eq!(fitted, &wanted);
+    }
+}
+
+#[test]
+fn what_fitting_adds_to_schemas_is_counted_on_every_surface() {
+    let schema = r#"{"type":"object","properties":{"a":{"type":"integer","minimum":1}}}"#;
+    let tool = |strict: bool| format!(r#"{{"name":"f","strict":{strict},"parameters":{schema}}}"#);
+    let function = |strict: bool| format!(r#"{{"type":"function","function":{}}}"#, tool(strict));
+    let of_claude = |strict: bool| format!(r#"{{"name":"f","strict":{strict},"input_schema":{schema}}}"#);
+    let format =
+        format!(r#""response_format":{{"type":"json_schema","json_schema":{{"name":"n","schema":{schema}}}}}"#);
+    let added = |surface, more: &str| {
+        let cap = if surface == Surface::Anthropic { r#","max_tokens":5"# } else { "" };
+        let body = format!(r#"{{{ASK}{cap},{more}}}"#);
+        parse(surface, body).unwrap_or_else(|refusal| panic!("{more}: {}", refusal.message)).facts.added_tokens
+    };
+    // Three objects of the schema, and at most two around them.
+    for (surface, more) in [
+        (Surface::OpenAi, format.clone()),
+        (Surface::Native, format),
+        (Surface::OpenAi, format!(r#""tools":[{}]"#, function(true))),
+        (Surface::OpenAi, format!(r#""functions":[{}]"#, tool(true))),
+        (Surface::Native, format!(r#""tools":[{}]"#, tool(true))),
+        (Surface::Anthropic, format!(r#""tools":[{}]"#, of_claude(true))),
+        (Surface::Anthropic, format!(r#""output_config":{{"format":{{"type":"json_schema","schema":{schema}}}}}"#)),
+    ] {
+        assert!((3 * 24..=5 * 24).contains(&added(surface, &more)), "{surface:?} {more}");
+    }
+    for (surface, more) in [
+        (Surface::OpenAi, format!(r#""tools":[{}]"#, function(false))),
+        (Surface::Native, format!(r#""tools":[{}]"#, tool(false))),
+        (Surface::Anthropic, format!(r#""tools":[{}]"#, of_claude(false))),
+        (Surface::OpenAi, r#""response_format":{"type":"json_object"}"#.to_owned()),
+    ] {
+        assert_eq!(added(surface, &more), 0, "{surface:?} {more}");
+    }
+}

@@ -7,14 +7,16 @@ use events::abilities::Ability;
 use events::refusal::Refusal;
 use intermediate::chat::ChatRequest;
 use intermediate::chat::read::{self, OUTPUT_TOKENS_MAX};
-use intermediate::facts::{AllowedThoughts, Directives, Facts, RequestedCap, ReservedOutput, needs_of_chat};
+use intermediate::facts::{
+    AllowedThoughts, Directives, Facts, RequestedCap, ReservedOutput, fitted_schema_tokens, needs_of_chat,
+};
 use intermediate::fields::{self, Fields, Path, refuse_misspelled};
 use intermediate::json::{self, Kind, Member};
 
 use super::canonical::canonical;
 use super::content::Totals;
 use super::known;
-use super::priceable::{self, CLIENT_TOOL_TOKENS_MAX};
+use super::priceable;
 use crate::SurfaceRequest;
 use crate::known::check;
 
@@ -61,7 +63,7 @@ impl SurfaceRequest for AnthropicBodyPositions {
         let cap = required(CAP_FIELD)?;
         let cap_tokens = fields::count(cap.value, OUTPUT_TOKENS_MAX, &at(CAP_FIELD))?;
         let mut totals = Totals::default();
-        let client_tools = totals.read_top(&members)?;
+        let for_tools = totals.read_top(&members)?;
         if let Some(system) = given("system") {
             totals.read_system(system)?;
         }
@@ -72,7 +74,8 @@ impl SurfaceRequest for AnthropicBodyPositions {
         let thoughts = thoughts(&members, totals.reserved_output);
         let is_format = |format: &str| json::kind(format) != Kind::Null;
         let in_config = given("output_config").and_then(|config| json::field(config, "format"));
-        let has_format = in_config.or(given("output_format")).is_some_and(is_format);
+        let format = in_config.or(given("output_format")).filter(|format| is_format(format));
+        let has_format = format.is_some();
         let facts = Facts {
             model: read::model_name(model.value, &at("model"))?,
             streamed,
@@ -92,7 +95,7 @@ impl SurfaceRequest for AnthropicBodyPositions {
                 )
                 .with_if(Ability::StructuredOutput, has_format)
                 .with_if(Ability::Reasoning, thoughts != AllowedThoughts::None),
-            added_tokens: client_tools.saturating_mul(CLIENT_TOOL_TOKENS_MAX),
+            added_tokens: format.map_or(0, fitted_schema_tokens).saturating_add(for_tools),
             unpriced: totals.unpriced,
             directives: Directives::default(),
         };

@@ -55,16 +55,16 @@ enum Place {
 }
 
 impl<'a> Totals<'a> {
-    /// Notes the top-level fields that change the cost or ask for output, and returns the number of tools that Anthropic
-    /// defines and the client runs. Goes before [`Self::read_messages`]: input that is elsewhere may have a result's call.
+    /// Notes the top-level fields that change the cost or ask for output, and returns the tokens that are added for
+    /// tools. Goes before [`Self::read_messages`]: input that is elsewhere may have a result's call.
     pub fn read_top(&mut self, members: &[Member<'a>]) -> Result<u64, Refusal> {
-        let mut client_tools = 0;
+        let mut added_tokens = 0;
         for member in members.iter().filter(|member| !is_null(member.value)) {
             match member.name() {
                 CACHE_CONTROL => self.note_cache(Some(member.value), &Path::Root)?,
                 TOOLS => {
                     let tools = priceable::tools(member.value, &Path::Root.field(TOOLS))?;
-                    client_tools = tools.client_tools;
+                    added_tokens = tools.added_tokens;
                     self.unpriced.extend(tools.unpriced);
                     if let Some(cache) = tools.cached_long {
                         self.note_long_cache(cache);
@@ -74,7 +74,7 @@ impl<'a> Totals<'a> {
             }
             self.unpriced.extend(priceable::reserve(&mut self.reserved_output, member.name(), member.value)?);
         }
-        Ok(client_tools)
+        Ok(added_tokens)
     }
 
     pub fn read_messages(&mut self, value: &'a str) -> Result<(), Refusal> {

@@ -7,7 +7,7 @@
 
 use events::refusal::{ErrorCode, Refusal};
 use intermediate::chat::read::TOOLS_MAX;
-use intermediate::facts::Unpriced;
+use intermediate::facts::{Unpriced, fitted_schema_tokens};
 use intermediate::fields::{self, Fields, LengthMax, Path};
 use intermediate::json::{self, Kind};
 
@@ -92,8 +92,9 @@ fn only_clears(value: &str) -> bool {
 /// The tools of a request.
 #[derive(Default)]
 pub struct ToolTotals {
-    /// Tools that Anthropic defines and the client runs.
-    pub client_tools: u64,
+    /// Upper bound of the tokens of tools that Anthropic defines and the client runs, and of those that are added to the
+    /// schemas of strict tools; see [`fitted_schema_tokens`].
+    pub added_tokens: u64,
     /// A tool that the provider runs.
     pub unpriced: Option<Unpriced>,
     /// A tool that is marked to be cached for longer than five minutes, see [`shared::note_long_cache`].
@@ -112,13 +113,18 @@ pub fn tools(value: &str, path: &Path<'_>) -> Result<ToolTotals, Refusal> {
             None | Some("custom") => {
                 tool.required_string("name")?;
             }
-            Some(kind) if CLIENT_TOOLS.iter().any(|client| kind.starts_with(client)) => totals.client_tools += 1,
+            Some(kind) if CLIENT_TOOLS.iter().any(|client| kind.starts_with(client)) => {
+                totals.added_tokens = totals.added_tokens.saturating_add(CLIENT_TOOL_TOKENS_MAX);
+            }
             Some(kind) => {
                 let what = format!("a tool of type {kind:.100}, which the provider runs, has no price");
                 totals.unpriced = totals.unpriced.take().or_else(|| field(TOOLS, unpriced(path, &what)));
             }
         }
         totals.unpriced = totals.unpriced.take().or_else(|| field(TOOLS, built_in?));
+        if tool.raw("strict") == Some("true") {
+            totals.added_tokens = totals.added_tokens.saturating_add(fitted_schema_tokens(element));
+        }
         if let Some(cache) = long_cache(tool.raw(CACHE_CONTROL), path)? {
             shared::note_long_cache(&mut totals.cached_long, cache);
         }
@@ -189,7 +195,8 @@ mod tests {
             (r#"{"type":"of_tomorrow"}"#, 0, true),
         ] {
             let totals = read(&format!("[{tool}]")).expect("tools");
-            assert_eq!((totals.client_tools, totals.unpriced.is_some()), (client_tools, is_refused), "{tool}");
+            let added = client_tools * CLIENT_TOOL_TOKENS_MAX;
+            assert_eq!((totals.added_tokens, totals.unpriced.is_some()), (added, is_refused), "{tool}");
         }
         for bad in [r#"{"Type":"custom","name":"f"}"#, r#"{"type":7}"#, r#"{"input_schema":{}}"#, "7"] {
             assert!(read(&format!("[{bad}]")).is_err(), "{bad}");

@@ -9,7 +9,8 @@ use events::refusal::Refusal;
 use intermediate::chat::read::{self, BlockCount, CHOICES_MAX, MESSAGES_MAX, OUTPUT_TOKENS_MAX};
 use intermediate::chat::{ChatRequest, ImageUrl, is_plain_call_id};
 use intermediate::facts::{
-    AllowedThoughts, Directives, Documents, Facts, Images, RequestedCap, ReservedOutput, Unpriced, needs_of_chat,
+    AllowedThoughts, Directives, Documents, Facts, Images, RequestedCap, ReservedOutput, Unpriced,
+    fitted_schema_tokens, needs_of_chat,
 };
 use intermediate::fields::{self, Fields, Path, refuse_misspelled};
 use intermediate::json::{self, Kind, Member};
@@ -80,12 +81,21 @@ impl SurfaceRequest for OpenAiBodyPositions {
         let (cap, output_cap) = cap(&members)?;
         let MessageTotals { images, documents, cached_long, has_odd_call_ids, .. } = read_messages(messages.value)?;
         let (mut reserved_output, mut lets_think) = (ReservedOutput::default(), false);
-        let (mut has_logprobs, mut unpriced) = (false, Vec::new());
+        let (mut has_logprobs, mut unpriced, mut added_tokens) = (false, Vec::new(), 0_u64);
         unpriced.extend(cached_long);
         for member in &members {
             match member.name() {
-                TOOLS => unpriced.extend(priceable::unpriced_tools(member.value)?.into_iter().flatten()),
-                FUNCTIONS => unpriced.extend(priceable::unpriced_functions(member.value)?.into_iter().flatten()),
+                TOOLS | FUNCTIONS => {
+                    let read =
+                        if member.name() == TOOLS { priceable::unpriced_tools } else { priceable::unpriced_functions };
+                    let tools = read(member.value)?;
+                    unpriced.extend(tools.unpriced.into_iter().flatten());
+                    added_tokens = added_tokens.saturating_add(tools.added_tokens);
+                }
+                "response_format" => {
+                    let schema = json::field(member.value, "json_schema").unwrap_or_default();
+                    added_tokens = added_tokens.saturating_add(fitted_schema_tokens(schema));
+                }
                 "logprobs" | "top_logprobs" => has_logprobs |= !matches!(member.value, "false" | "null"),
                 name => unpriced.extend(priceable::unpriced_field(name, member.value)?),
             }
@@ -109,7 +119,7 @@ impl SurfaceRequest for OpenAiBodyPositions {
             has_logprobs,
             images,
             documents,
-            added_tokens: 0,
+            added_tokens,
             has_tools: ["tools", "functions", "response_format"].iter().any(|name| given(name).is_some()),
             needs: needs_of_chat(streamed, images, documents)
                 .union(members.iter().fold(AbilitySet::NONE, |needs, member| needs.union(needs_of(member))))
