@@ -203,13 +203,16 @@ async fn versions_and_betas_go_on_and_a_beta_that_may_cost_goes_where_it_is_allo
     assert_eq!(error(&wrong.post(MESSAGES, &body).await.must(400))["details"]["field"], "anthropic-version");
 
     let dear = tenant.app.clone().with("anthropic-beta", "context-1m-2025-08-07");
-    assert_eq!(error(&dear.post(MESSAGES, &body).await.must(422))["details"]["field"], "anthropic-beta");
+    let reply = dear.post(MESSAGES, &body).await.must(200);
+    assert_eq!(reply.header("x-ledgerway-ignored"), "anthropic-beta: context-1m-2025-08-07");
+    assert!(sent("anthropic-beta").is_none());
     let mut fast = body.clone();
     fast["speed"] = json!("fast");
     assert_eq!(error(&tenant.app.post(MESSAGES, &fast).await.must(422))["details"]["field"], "speed");
     let row = format!("/v1/admin/providers/{}", tenant.provider);
     gateway.operator().patch(&row, &json!({ "allowed_fields": ["anthropic_beta", "speed"] })).await.must(200);
-    dear.post(MESSAGES, &body).await.must(200);
+    assert_eq!(dear.post(MESSAGES, &body).await.must(200).header("x-ledgerway-ignored"), "");
+    assert_eq!(sent("anthropic-beta").expect("a beta"), "context-1m-2025-08-07");
     tenant.app.post(MESSAGES, &fast).await.must(200);
     assert_eq!(upstream.seen().pop().expect("a request").body["speed"], "fast");
 

@@ -21,6 +21,7 @@ use intermediate::facts::{self, Facts, Images, Remedy, Unpriced, media_tokens_es
 use intermediate::fields::Path;
 use intermediate::shared_dialect::SharedDialect;
 use provider_dialects::{EmbeddingsTarget, OutboundTarget, ProviderKind, Server};
+use surfaces::anthropic::BETA;
 use surfaces::priceable::{CACHE_CONTROL, unpriced};
 use surfaces::{AnyRequest, ParsedRequest, RequestHeaders, Surface};
 
@@ -71,14 +72,14 @@ impl ClientRequest {
         &self.headers
     }
 
-    /// The client's headers that go on to upstreams of its own dialect.
+    /// The client's headers for upstreams of its own dialect, as it gave them.
     pub fn forwarded_headers(&self) -> &[(HeaderName, HeaderValue)] {
         self.headers.forwarded()
     }
 
-    /// The client's headers that go on to this kind of provider.
-    pub fn headers_for(&self, kind: ProviderKind) -> &[(HeaderName, HeaderValue)] {
-        if shortcut(self.surface, kind).is_some() { self.forwarded_headers() } else { &[] }
+    /// The client's headers that go on to a provider of this kind that allows these fields.
+    pub fn headers_for(&self, kind: ProviderKind, allowed: &BTreeSet<String>) -> Vec<(HeaderName, HeaderValue)> {
+        if shortcut(self.surface, kind).is_some() { self.headers.forwarded_to(allowed) } else { Vec::new() }
     }
 
     pub const fn surface(&self) -> Surface {
@@ -186,7 +187,7 @@ impl ClientRequest {
 
     /// `MODEL_UNPRICED` for the first field that changes the cost and that the provider does not allow: service tiers,
     /// other models, searches, input from elsewhere, other caps. A translation has two of them, the mark of a cache and the
-    /// service tier. Headers count where they go on.
+    /// service tier. Values of headers that may change it are just not sent.
     pub fn unpriced(&self, kind: ProviderKind, allowed: &BTreeSet<String>) -> Option<Refusal> {
         self.first_unpriced(kind, allowed).map(|(field, remedy)| field.refuse(remedy))
     }
@@ -194,7 +195,7 @@ impl ClientRequest {
     /// All such fields, by which targets are judged.
     pub fn seen_fields(&self) -> SeenFields {
         SeenFields {
-            unpriced: self.facts.unpriced.iter().chain(&self.headers.unpriced).map(|field| field.name).collect(),
+            unpriced: self.facts.unpriced.iter().map(|field| field.name).collect(),
             cache_write: facts::long_cache(&self.facts.unpriced),
             has_files: self.facts.documents.files > 0,
         }
@@ -208,9 +209,7 @@ impl ClientRequest {
             CACHE_CONTROL => true,
             _ => field.service_tier.is_some() && has_tiers(),
         };
-        let in_body = self.facts.unpriced.iter().map(|field| (field, is_passed_on || is_translated(field)));
-        let headers: &[_] = if is_passed_on { &self.headers.unpriced } else { &[] };
-        let mut fields = in_body.chain(headers.iter().map(|field| (field, true)));
+        let mut fields = self.facts.unpriced.iter().map(|field| (field, is_passed_on || is_translated(field)));
         let (refused, can_be_sent) =
             fields.find(|(field, can_be_sent)| !can_be_sent || !allowed.contains(field.name))?;
         let helps = can_be_sent && provider_dialects::of(kind).takes_allowed_fields;
@@ -277,14 +276,13 @@ impl WrittenBody {
     /// A body that was passed on: nothing is left out of it but what the target's model refuses. What a known server does not take is
     /// cut out as well, and not listed.
     fn passed_on(EditedBody { bytes, left_out, asks_for_no_thoughts }: EditedBody) -> Self {
-        let ignored = Ignored { features: FeatureSet::EMPTY, fields: left_out };
+        let ignored = Ignored { fields: left_out, ..Ignored::NOTHING };
         Self { bytes, ignored, calls: KeptCalls::All, asks_for_no_thoughts }
     }
 
     /// A body that leaves nothing out.
     const fn complete(bytes: Bytes) -> Self {
-        let ignored = Ignored { features: FeatureSet::EMPTY, fields: Vec::new() };
-        Self { bytes, ignored, calls: KeptCalls::All, asks_for_no_thoughts: false }
+        Self { bytes, ignored: Ignored::NOTHING, calls: KeptCalls::All, asks_for_no_thoughts: false }
     }
 }
 
@@ -293,19 +291,25 @@ pub struct Ignored {
     pub features: FeatureSet,
     /// Fields that no dialect but the client's has, in the client's names.
     pub fields: Vec<&'static str>,
+    /// Header and value of what goes only where it is allowed.
+    pub header_values: Vec<String>,
 }
 
 impl Ignored {
+    const NOTHING: Self = Self { features: FeatureSet::EMPTY, fields: Vec::new(), header_values: Vec::new() };
+
     /// Its names in metrics.
     pub fn metric_names(&self) -> impl Iterator<Item = &'static str> {
-        self.features.iter().map(Feature::name).chain(self.fields.iter().copied())
+        let header = (!self.header_values.is_empty()).then_some(BETA);
+        self.features.iter().map(Feature::name).chain(self.fields.iter().copied()).chain(header)
     }
 
     /// The names that a surface's clients have for it, in one line; `None` if nothing is left out.
     pub fn in_words_of(&self, surface: Surface) -> Option<String> {
         let field_of = |feature: Feature| (surface.spec().field_of)(feature).unwrap_or(feature.name());
         let mut names = Vec::new();
-        for name in self.features.iter().map(field_of).chain(self.fields.iter().copied()) {
+        let values = self.header_values.iter().map(String::as_str);
+        for name in self.features.iter().map(field_of).chain(self.fields.iter().copied()).chain(values) {
             if !names.contains(&name) {
                 names.push(name);
             }
@@ -339,7 +343,9 @@ impl UpstreamBodies<'_> {
                 openai::edited_body(body, places, facts, kind, target).map(WrittenBody::passed_on)
             }
             (Some(SharedDialect::Anthropic), AnyRequest::Anthropic(places)) => {
-                anthropic::edited_body(body, places, facts, target).map(WrittenBody::passed_on)
+                let mut written = anthropic::edited_body(body, places, facts, target).map(WrittenBody::passed_on)?;
+                written.ignored.header_values = self.request.headers.withheld_from(target.allowed_fields).to_vec();
+                Ok(written)
             }
             (_, request) => {
                 let in_client_words = |refusal| in_client_words(refusal, request, *surface, body);
@@ -375,7 +381,7 @@ impl UpstreamBodies<'_> {
                 let written = (upstream.request_body)(chat, target);
                 let bytes = written.map_err(in_client_words)?;
                 fields.extend(chat.left_out.iter().copied().chain(self.request.headers.not_translated()));
-                let ignored = Ignored { features: treated(Treatment::Ignored), fields };
+                let ignored = Ignored { features: treated(Treatment::Ignored), fields, ..Ignored::NOTHING };
                 let asks_for_no_thoughts = not_taken.contains(RefusedParameter::ReasoningEffort)
                     || not_taken.contains(RefusedParameter::EffortWithTools);
                 Ok(WrittenBody { bytes, ignored, calls: KeptCalls::of(used), asks_for_no_thoughts })

@@ -131,7 +131,7 @@ async fn counted(
     let (provider, backend) = (Arc::clone(offer.provider), target.model.clone());
     let of_price = allowed_for_price(request.unpriced_fields(), offer);
     if upstream.is_some()
-        && let Some(field) = request.unpriced(&headers, of_price.as_ref().unwrap_or(&provider.allowed_fields))
+        && let Some(field) = request.unpriced(of_price.as_ref().unwrap_or(&provider.allowed_fields))
     {
         return Err(field.refuse(Remedy::AllowedFields.at(&provider)));
     }
@@ -241,12 +241,13 @@ impl Counting<'_> {
             api_version: credentials.provider.api_version.as_deref(),
             region: credentials.provider.region.as_deref(),
         };
+        let forwarded = self.headers.forwarded_to(&self.provider.allowed_fields);
         let outgoing = Outgoing {
             endpoint: &self.endpoint,
             path: &(self.endpoint.path)(&invocation),
             framing: Framing::Sse,
             invocation,
-            forwarded: self.headers.forwarded(),
+            forwarded: &forwarded,
         };
         let trace = TraceHeaders { parent: None, state: None };
         let request = outgoing.request(credentials, body, &id.to_string(), trace, self.gateway.clock.now());

@@ -9,8 +9,8 @@ use intermediate::fields::Path;
 use intermediate::json;
 use intermediate::shared_dialect::SharedDialect;
 use provider_dialects::{CountTarget, Endpoint, ProviderKind};
+use surfaces::Surface;
 use surfaces::anthropic::CountRequest;
-use surfaces::{RequestHeaders, Surface};
 
 use crate::passthrough::{anthropic, shortcut};
 
@@ -37,11 +37,10 @@ impl TokenCountRequest {
         &self.request.model_name
     }
 
-    /// The first field or header that changes the cost of a message and that the provider does not allow: what it names at
-    /// the provider is not for everybody.
-    pub fn unpriced<'a>(&'a self, headers: &'a RequestHeaders, allowed: &BTreeSet<String>) -> Option<&'a Unpriced> {
-        let mut fields = self.request.unpriced.iter().chain(&headers.unpriced);
-        fields.find(|field| !allowed.contains(field.name))
+    /// The first field that changes the cost of a message and that the provider does not allow: what it names at the
+    /// provider is not for everybody.
+    pub fn unpriced(&self, allowed: &BTreeSet<String>) -> Option<&Unpriced> {
+        self.request.unpriced.iter().find(|field| !allowed.contains(field.name))
     }
 
     /// The fields that change the cost of a message.
@@ -157,9 +156,8 @@ mod tests {
         ] {
             let allowed = BTreeSet::from([name.to_owned()]);
             let counted = parsed(&ask(more.clone())).expect("a request");
-            let none = RequestHeaders::default();
-            assert!(counted.unpriced(&none, &BTreeSet::new()).is_some(), "{more}");
-            assert!(counted.unpriced(&none, &allowed).is_none(), "{more}");
+            assert!(counted.unpriced(&BTreeSet::new()).is_some(), "{more}");
+            assert!(counted.unpriced(&allowed).is_none(), "{more}");
             let message = crate::ClientRequest::parse(Surface::Anthropic, ask(more.clone()).to_string().into());
             let message = message.expect("a request");
             assert!(message.unpriced(ProviderKind::Anthropic, &BTreeSet::new()).is_some(), "{more}");

@@ -28,6 +28,8 @@ pub use client::{AnthropicBodyPositions as Request, SystemPosition};
 pub use count::{COUNTING, CountRequest};
 pub use errors::{WORDING, error};
 pub use headers::BETA;
+/// The name by which a provider allows values of that header.
+pub use priceable::BETAS as BETA_FIELD;
 pub use stream::{MessageWriter as Writer, put_end};
 pub use unsupported::VENDOR;
 

@@ -27,7 +27,7 @@ use events::refusal::Refusal;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use intermediate::chat::{AnswerChoice, ChatRequest, Feature};
 use intermediate::delta::Delta;
-use intermediate::facts::{Facts, Unpriced};
+use intermediate::facts::Facts;
 use intermediate::shared_dialect::SharedDialect;
 use intermediate::{Api, Receipt};
 use openapi::{Answer, Operation, Shape};
@@ -264,10 +264,21 @@ const KEEP_ALIVE_COMMENT: &str = ": keep-alive\n\n";
 /// The headers of a request that have a meaning in its dialect.
 #[derive(Clone, Debug, Default)]
 pub struct RequestHeaders {
-    /// Headers that go on to upstreams of the same dialect.
+    /// Headers for upstreams of the same dialect, as the client gave them.
     pub(crate) forwarded: Vec<(HeaderName, HeaderValue)>,
-    /// Headers that change the cost, as fields.
-    pub unpriced: Vec<Unpriced>,
+    /// The values of one of them that go only to providers that allow them.
+    pub(crate) withheld: Option<WithheldValues>,
+}
+
+/// Values of a header that may change the price.
+#[derive(Clone, Debug)]
+pub(crate) struct WithheldValues {
+    /// The header's name.
+    name: &'static str,
+    /// Header and value of each, for the client.
+    said: Vec<String>,
+    /// The header without them; `None` if nothing is left of it.
+    rest: Option<HeaderValue>,
 }
 
 impl RequestHeaders {
@@ -276,9 +287,25 @@ impl RequestHeaders {
         self.forwarded.iter().any(|(name, _)| name == anthropic::BETA).then_some(anthropic::BETA)
     }
 
-    /// The headers that go on to upstreams of the same dialect.
+    /// The headers for upstreams of the same dialect, as the client gave them.
     pub fn forwarded(&self) -> &[(HeaderName, HeaderValue)] {
         &self.forwarded
+    }
+
+    /// The headers that go on to an upstream of the same dialect whose provider allows these fields.
+    pub fn forwarded_to(&self, allowed_fields: &BTreeSet<String>) -> Vec<(HeaderName, HeaderValue)> {
+        let withheld = self.withheld.as_ref().filter(|_| !allowed_fields.contains(anthropic::BETA_FIELD));
+        let sent = |(name, value): &(HeaderName, HeaderValue)| match withheld {
+            Some(withheld) if name == withheld.name => withheld.rest.clone().map(|rest| (name.clone(), rest)),
+            _ => Some((name.clone(), value.clone())),
+        };
+        self.forwarded.iter().filter_map(sent).collect()
+    }
+
+    /// Header and value of what such an upstream is not sent.
+    pub fn withheld_from(&self, allowed_fields: &BTreeSet<String>) -> &[String] {
+        let withheld = self.withheld.as_ref().filter(|_| !allowed_fields.contains(anthropic::BETA_FIELD));
+        withheld.map_or(&[], |withheld| &withheld.said)
     }
 }
 

@@ -100,7 +100,7 @@ impl Call {
             transmission: Transmission::default(),
             timeline,
             asks_for_no_thoughts,
-            forwarded_headers: request.headers_for(target.kind).to_vec(),
+            forwarded_headers: request.headers_for(target.kind, target.allowed_fields()),
             ignored: ignored.in_words_of(request.surface()).and_then(|names| HeaderValue::try_from(names).ok()),
             upstream_request_id: None,
             first_token_ms: None,

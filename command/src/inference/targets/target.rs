@@ -117,7 +117,7 @@ impl PlannedTarget {
         &self.price.tariff
     }
 
-    fn allowed_fields(&self) -> &BTreeSet<String> {
+    pub fn allowed_fields(&self) -> &BTreeSet<String> {
         self.allowed_for_price.as_ref().unwrap_or(&self.provider.allowed_fields)
     }
 

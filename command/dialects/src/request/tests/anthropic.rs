@@ -87,17 +87,31 @@ fn what_changes_the_price_at_anthropic_goes_where_it_is_allowed() {
 
 /// Holds: http.anthropic-headers
 #[test]
-fn headers_go_on_to_the_same_dialect_alone_and_cost_only_there() {
+fn headers_go_on_to_the_same_dialect_alone_and_what_may_cost_only_where_it_is_allowed() {
     let mut headers = http::HeaderMap::new();
     headers.insert("anthropic-version", HeaderValue::from_static("2026-10-21"));
-    headers.insert("anthropic-beta", HeaderValue::from_static("context-1m-2025-08-07"));
+    let betas = "effort-2025-11-24,context-1m-2025-08-07";
+    headers.insert("anthropic-beta", HeaderValue::from_static(betas));
     let read = (Surface::Anthropic.spec().read_headers)(&headers).ok().unwrap();
     let mut request = anthropic("").ok().unwrap();
     request.set_headers(read);
-    assert_eq!(request.headers_for(ProviderKind::Anthropic).len(), 2);
-    assert!(request.headers_for(ProviderKind::Openai).is_empty());
-    assert!(request.unpriced(ProviderKind::Anthropic, &BTreeSet::new()).is_some());
-    assert!(request.unpriced(ProviderKind::Openai, &BTreeSet::new()).is_none());
+    let allowed = BTreeSet::from(["anthropic_beta".to_owned()]);
+    let beta = |allowed| {
+        let sent = request.headers_for(ProviderKind::Anthropic, allowed);
+        assert_eq!(
+            sent.first().map(|(name, value)| (name.as_str(), value)),
+            Some(("anthropic-version", &HeaderValue::from_static("2026-10-21")))
+        );
+        sent.get(1).and_then(|(_, value)| value.to_str().ok().map(str::to_owned))
+    };
+    assert_eq!(beta(&allowed).as_deref(), Some(betas));
+    assert_eq!(beta(&NO_FIELDS).as_deref(), Some("effort-2025-11-24"));
+    assert!(request.headers_for(ProviderKind::Openai, &allowed).is_empty());
+    for kind in [ProviderKind::Anthropic, ProviderKind::Openai] {
+        assert!(request.unpriced(kind, &NO_FIELDS).is_none());
+    }
+    // An idempotent request is the same one at every provider.
+    assert_eq!(request.forwarded_headers().len(), 2);
     let others = (Surface::OpenAi.spec().read_headers)(&headers).ok().unwrap();
     let mut request = openai("").ok().unwrap();
     request.set_headers(others);
@@ -224,7 +238,7 @@ fn a_count_is_refused_what_a_message_is_refused() {
         let body = format!(r#"{{{ASK}{more}}}"#);
         TokenCountRequest::parse(Surface::Anthropic, body.into())
             .ok()
-            .is_none_or(|request| request.unpriced(&RequestHeaders::default(), &BTreeSet::new()).is_some())
+            .is_none_or(|request| request.unpriced(&BTreeSet::new()).is_some())
     };
     assert!(!refused(""));
     for more in [

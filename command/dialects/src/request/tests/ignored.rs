@@ -54,6 +54,25 @@ fn what_is_left_out_has_the_clients_names() {
     assert_eq!(ignored(&request, ProviderKind::Openai).as_deref(), Some("anthropic-beta"));
 }
 
+/// Holds: http.anthropic-headers
+#[test]
+fn betas_that_are_not_sent_are_named_each_by_itself() {
+    let body = json!({"model": "m", "max_tokens": 5, "messages": [{"role": "user", "content": "x"}]});
+    let mut request = asked(Surface::Anthropic, &body);
+    let mut headers = http::HeaderMap::new();
+    headers.insert("anthropic-beta", HeaderValue::from_static("effort-2025-11-24,oauth-2025-04-20,of-tomorrow"));
+    request.set_headers((Surface::Anthropic.spec().read_headers)(&headers).expect("headers"));
+    let written = |target| request.upstream_bodies().body(ProviderKind::Anthropic, &target).expect("a body").ignored;
+    let left_out = written(target());
+    let said = "anthropic-beta: oauth-2025-04-20, anthropic-beta: of-tomorrow";
+    assert_eq!(left_out.in_words_of(Surface::Anthropic).as_deref(), Some(said));
+    // Of a client's text there is nothing in metrics.
+    assert_eq!(left_out.metric_names().collect::<Vec<_>>(), ["anthropic-beta"]);
+    let allowed = BTreeSet::from(["anthropic_beta".to_owned()]);
+    let sent = written(OutboundTarget { allowed_fields: &allowed, ..target() });
+    assert_eq!((sent.in_words_of(Surface::Anthropic), sent.metric_names().count()), (None, 0));
+}
+
 #[test]
 fn a_mark_of_the_cache_in_openais_dialect_is_anthropics() {
     let mark = json!({"type": "ephemeral"});

@@ -22,11 +22,12 @@ use crate::priceable::asked_tier;
 const NO_COUNTERPART: &str = "has no counterpart at this model's provider";
 
 /// Fields without which the answer is a good one. Of `service_tier`, `speed` and `inference_geo`, only values without
-/// effect get here; what `context_management` removes is not needed for a good answer.
-const HARMLESS: [&str; 6] =
-    ["context_management", "diagnostics", "inference_geo", "max_tokens", "service_tier", "speed"];
+/// effect get here; what `context_management` removes is not needed for a good answer. Without the verdicts that
+/// `safeguards` asks for, Claude Code judges its tool calls by itself.
+const HARMLESS: [&str; 7] =
+    ["context_management", "diagnostics", "inference_geo", "max_tokens", "safeguards", "service_tier", "speed"];
 /// Those of them that ask for something.
-const LEFT_OUT: [&str; 2] = ["context_management", "diagnostics"];
+const LEFT_OUT: [&str; 3] = ["context_management", "diagnostics", "safeguards"];
 
 /// Translates a body that was read as a [`super::Request`] before.
 pub fn canonical(text: &str) -> Result<ChatRequest, Refusal> {
