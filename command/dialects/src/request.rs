@@ -209,7 +209,9 @@ impl ClientRequest {
             CACHE_CONTROL => true,
             _ => field.service_tier.is_some() && has_tiers(),
         };
-        let mut fields = self.facts.unpriced.iter().map(|field| (field, is_passed_on || is_translated(field)));
+        let counts = |field: &&Unpriced| is_passed_on || !field.is_lost_in_translation;
+        let counted = self.facts.unpriced.iter().filter(counts);
+        let mut fields = counted.map(|field| (field, is_passed_on || is_translated(field)));
         let (refused, can_be_sent) =
             fields.find(|(field, can_be_sent)| !can_be_sent || !allowed.contains(field.name))?;
         let helps = can_be_sent && provider_dialects::of(kind).takes_allowed_fields;

@@ -309,12 +309,14 @@ pub struct Unpriced {
     pub service_tier: Option<ServiceTier>,
     /// The price of writing to the cache that it asks for, if a price can have it.
     pub cache_write: Option<TokenRate>,
+    /// Whether translations leave it out, so that it costs nothing there.
+    pub is_lost_in_translation: bool,
 }
 
 impl Unpriced {
     /// A field that no price can have.
     pub const fn new(name: &'static str, refusal: Refusal) -> Self {
-        Self { name, refusal, service_tier: None, cache_write: None }
+        Self { name, refusal, service_tier: None, cache_write: None, is_lost_in_translation: false }
     }
 
     /// The refusal, with what can be done about it: first what the gateway has in place of another gateway's field.

@@ -2,6 +2,7 @@ mod anthropic;
 mod bounds;
 mod calls;
 mod caps;
+mod claude_code;
 mod documents;
 mod fitted;
 mod ignored;

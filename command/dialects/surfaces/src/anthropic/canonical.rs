@@ -5,6 +5,7 @@
 //! purpose: [`HARMLESS`], and members of tools and blocks that only Anthropic's own tools have.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 
 use events::refusal::Refusal;
 use intermediate::chat::read::{self, MESSAGES_MAX, OUTPUT_TOKENS_MAX, STOP_MAX, TOOLS_MAX};
@@ -16,6 +17,7 @@ use intermediate::fields::{self, Fields, LengthMax, Path, is_empty};
 use intermediate::json::{self, Kind, Member};
 
 use super::content::{UNSIGNED, is_cited};
+use super::priceable::is_search_of_tools;
 use crate::documents;
 use crate::priceable::asked_tier;
 
@@ -28,18 +30,25 @@ const HARMLESS: [&str; 7] =
     ["context_management", "diagnostics", "inference_geo", "max_tokens", "safeguards", "service_tier", "speed"];
 /// Those of them that ask for something.
 const LEFT_OUT: [&str; 3] = ["context_management", "diagnostics", "safeguards"];
+/// A search among tools that are loaded later, by the name that these have.
+const SEARCH: &str = "tools[]";
 
 /// Translates a body that was read as a [`super::Request`] before.
 pub fn canonical(text: &str) -> Result<ChatRequest, Refusal> {
     let mut fields = Fields::read(text, &Path::Root)?;
     let model = read::model(&mut fields)?;
     let mut messages = system(&mut fields)?;
+    let prompts = messages.len();
     messages.extend(fields.list("messages", LengthMax { max: MESSAGES_MAX, things: "messages" }, message)?);
     if let Some(lifetime) = read::cache_lifetime(&mut fields)?
         && let Some(last) = messages.last_mut()
     {
         last.content.push(Block::CachePoint(lifetime));
     }
+    let listed = fields.list("tools", LengthMax { max: TOOLS_MAX, things: "elements" }, tool)?;
+    let has_search = listed.iter().any(Option::is_none);
+    let has_instructions = messages.iter().skip(prompts).any(|message| message.role == Role::System);
+    let inline = if has_instructions { inline_tools(text)? } else { Vec::new() };
     let mut number = |name| fields.number(name)?.map(read::raw).transpose();
     let [temperature, top_p] = [number("temperature")?, number("top_p")?];
     let top_k = fields.count("top_k", read::TOP_K_MAX)?;
@@ -55,7 +64,7 @@ pub fn canonical(text: &str) -> Result<ChatRequest, Refusal> {
             Ok(fields::string(element, path)?.into_owned())
         })?,
         stream: fields.boolean("stream")?.unwrap_or(false),
-        tools: fields.list("tools", LengthMax { max: TOOLS_MAX, things: "elements" }, tool)?,
+        tools: with_inline_tools(listed.into_iter().flatten().collect(), inline),
         tool_choice,
         parallel_tool_calls,
         response_format,
@@ -66,7 +75,7 @@ pub fn canonical(text: &str) -> Result<ChatRequest, Refusal> {
         left_out: Vec::new(),
     };
     let is_asked_for = |name: &&str| fields.unread().any(|member| member.name() == *name && !is_empty(member.value));
-    request.left_out = LEFT_OUT.into_iter().filter(is_asked_for).collect();
+    request.left_out = LEFT_OUT.into_iter().filter(is_asked_for).chain(has_search.then_some(SEARCH)).collect();
     let is_lost = |member: &&Member<'_>| !HARMLESS.contains(&member.name()) && !is_empty(member.value);
     match fields.unread().find(is_lost) {
         Some(lost) => Err(Path::Root.field(lost.name()).refuse(NO_COUNTERPART)),
@@ -108,12 +117,17 @@ fn content(value: &str, path: &Path<'_>) -> Result<Vec<Block>, Refusal> {
     }
     let mut blocks = Vec::new();
     fields::elements(value, path, |element, path| {
-        let mut block = Fields::read(element, path)?;
-        add_block(&mut block, &mut blocks)?;
-        blocks.extend(read::cache_lifetime(&mut block)?.map(Block::CachePoint));
-        Ok(())
+        let block = &mut Fields::read(element, path)?;
+        add_block(block, &mut blocks)?;
+        add_mark(block, &mut blocks)
     })?;
     Ok(blocks)
+}
+
+/// The mark of a cache after a block.
+fn add_mark(block: &mut Fields<'_, '_>, blocks: &mut Vec<Block>) -> Result<(), Refusal> {
+    blocks.extend(read::cache_lifetime(block)?.map(Block::CachePoint));
+    Ok(())
 }
 
 /// Most blocks become one of the intermediate form's, a document with a context two.
@@ -135,6 +149,10 @@ fn add_block(block: &mut Fields<'_, '_>, blocks: &mut Vec<Block>) -> Result<(), 
             signature: None,
         }),
         "tool_result" => Block::ToolResult(tool_result(block)?),
+        // No longer than the block. A translation sends all tools at once.
+        "tool_reference" => Block::Text(format!("Tool available: {}", block.required_string("tool_name")?)),
+        "tool_addition" => Block::Text(tool_change(block, "Tool available")?),
+        "tool_removal" => Block::Text(tool_change(block, "Tool withdrawn")?),
         "thinking" => Block::Reasoning(ReasoningBlock {
             text: block.required_string("thinking")?.into_owned(),
             signature: block
@@ -152,6 +170,53 @@ fn add_block(block: &mut Fields<'_, '_>, blocks: &mut Vec<Block>) -> Result<(), 
     };
     blocks.push(read);
     Ok(())
+}
+
+/// The text of a tool that a message offers or withdraws. One that is defined there is named in its definition alone, so that
+/// the text is no longer than the block.
+fn tool_change(block: &mut Fields<'_, '_>, change: &str) -> Result<String, Refusal> {
+    let path = block.path().field("tool");
+    let mut tool = Fields::read(block.raw("tool").ok_or_else(|| path.refuse("is required"))?, &path)?;
+    match &*tool.required_string("type")? {
+        "tool_reference" => Ok(format!("{change}: {}", tool.required_string("name")?)),
+        "tool_definition" => Ok(change.to_owned()),
+        _ => Err(path.field("type").refuse(NO_COUNTERPART)),
+    }
+}
+
+/// The tools that messages of the role system define.
+fn inline_tools(text: &str) -> Result<Vec<Tool>, Refusal> {
+    let mut tools = Vec::new();
+    let messages = json::field(text, "messages").unwrap_or("[]");
+    fields::elements(messages, &Path::Root.field("messages"), |message, path| {
+        let [role, content] = json::find(message, ["role", "content"]);
+        let blocks = content.filter(|content| {
+            json::kind(content) == Kind::Array && role.and_then(json::string).as_deref() == Some("system")
+        });
+        let Some(blocks) = blocks else { return Ok(()) };
+        fields::elements(blocks, &path.field("content"), |block, path| {
+            let [Some(changed)] = json::find(block, ["tool"]) else { return Ok(()) };
+            let [definition] = json::find(changed, ["definition"]);
+            let path = path.field("tool");
+            tools.extend(
+                definition.map(|definition| tool(definition, &path.field("definition"))).transpose()?.flatten(),
+            );
+            Ok(())
+        })
+    })?;
+    Ok(tools)
+}
+
+/// All tools, of each name the last.
+fn with_inline_tools(listed: Vec<Tool>, inline: Vec<Tool>) -> Vec<Tool> {
+    if inline.is_empty() {
+        return listed;
+    }
+    let mut names = HashSet::new();
+    let newest_first = listed.into_iter().chain(inline).rev();
+    let mut tools: Vec<_> = newest_first.filter(|tool| names.insert(tool.name.clone())).collect();
+    tools.reverse();
+    tools
 }
 
 fn refuse_citations(block: &mut Fields<'_, '_>) -> Result<(), Refusal> {
@@ -222,24 +287,27 @@ fn search_result(block: &mut Fields<'_, '_>, blocks: &mut Vec<Block>) -> Result<
     Ok(())
 }
 
-fn tool(text: &str, path: &Path<'_>) -> Result<Tool, Refusal> {
+/// A tool; `None` for a search among tools that are loaded later, because a translation sends them at once.
+fn tool(text: &str, path: &Path<'_>) -> Result<Option<Tool>, Refusal> {
     let mut fields = Fields::read(text, path)?;
-    if fields.string("type")?.is_some_and(|kind| kind != "custom") {
-        return Err(path.field("type").refuse(NO_COUNTERPART));
+    match fields.string("type")?.as_deref() {
+        None | Some("custom") => {}
+        Some(kind) if is_search_of_tools(kind) => return Ok(None),
+        Some(_) => return Err(path.field("type").refuse(NO_COUNTERPART)),
     }
     refuse_indirect(&mut fields)?;
     // The answer is a good one if a tool comes without examples, and at once.
     let has_hints = ["input_examples", "defer_loading"]
         .into_iter()
         .any(|name| fields.raw(name).is_some_and(|value| value != "false" && !is_empty(value)));
-    Ok(Tool {
+    Ok(Some(Tool {
         name: fields.required_string("name")?.into_owned(),
         description: fields.string("description")?.map(Into::into),
         parameters: read::schema(&mut fields, "input_schema")?,
         strict: fields.boolean("strict")?,
         cache_point: read::cache_lifetime(&mut fields)?,
         has_hints,
-    })
+    }))
 }
 
 /// `allowed_callers`: refused if the model itself may not call the tool.

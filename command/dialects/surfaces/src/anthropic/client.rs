@@ -63,13 +63,14 @@ impl SurfaceRequest for AnthropicBodyPositions {
         let cap = required(CAP_FIELD)?;
         let cap_tokens = fields::count(cap.value, OUTPUT_TOKENS_MAX, &at(CAP_FIELD))?;
         let mut totals = Totals::default();
-        let for_tools = totals.read_top(&members)?;
+        totals.read_top(&members)?;
         if let Some(system) = given("system") {
             totals.read_system(system)?;
         }
         totals.read_messages(required("messages")?.value)?;
         check_thinking_budget(given("thinking"), cap_tokens)?;
         let Totals { has_foreign_thoughts, has_unsigned_thoughts, has_odd_call_ids, .. } = totals;
+        let has_inline_tools = !totals.inline_tools.is_empty();
         let streamed = given("stream").map_or(Ok(false), |value| fields::boolean(value, &at("stream")))?;
         let thoughts = thoughts(&members, totals.reserved_output);
         let is_format = |format: &str| json::kind(format) != Kind::Null;
@@ -87,15 +88,17 @@ impl SurfaceRequest for AnthropicBodyPositions {
             has_logprobs: false,
             images: totals.images,
             documents: totals.documents,
-            has_tools: ["tools", "output_config", "output_format"].iter().any(|name| given(name).is_some()),
+            has_tools: has_inline_tools
+                || ["tools", "output_config", "output_format"].iter().any(|name| given(name).is_some()),
             needs: needs_of_chat(streamed, totals.images, totals.documents)
                 .with_if(
                     Ability::Tools,
-                    given("tools").is_some_and(|tools| json::elements_if_array(tools).next().is_some()),
+                    has_inline_tools
+                        || given("tools").is_some_and(|tools| json::elements_if_array(tools).next().is_some()),
                 )
                 .with_if(Ability::StructuredOutput, has_format)
                 .with_if(Ability::Reasoning, thoughts != AllowedThoughts::None),
-            added_tokens: format.map_or(0, fitted_schema_tokens).saturating_add(for_tools),
+            added_tokens: format.map_or(0, fitted_schema_tokens).saturating_add(totals.added_tokens(given("tools"))),
             unpriced: totals.unpriced,
             directives: Directives::default(),
         };

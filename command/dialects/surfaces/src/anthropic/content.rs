@@ -1,7 +1,7 @@
 //! Reads the messages and the system prompt for their facts: what is in them that costs more than its bytes.
 
 use std::borrow::Cow;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use events::refusal::Refusal;
 use intermediate::chat::read::{BlockCount, MESSAGES_MAX};
@@ -11,7 +11,7 @@ use intermediate::fields::{self, Fields, Path};
 use intermediate::json::{self, Kind, Member};
 
 use super::known;
-use super::priceable::{self, CACHE_CONTROL, CONTAINER, CONTEXT_MANAGEMENT, FILES, MCP_SERVERS, TOOLS};
+use super::priceable::{self, CACHE_CONTROL, CONTAINER, CONTEXT_MANAGEMENT, FILES, MCP_SERVERS, TOOLS, ToolTotals};
 use crate::documents;
 
 /// Members of a block in which compatible servers may take more than its text or image.
@@ -33,6 +33,12 @@ pub struct Totals<'a> {
     pub has_unsigned_thoughts: bool,
     /// There is a call whose id is not one for which [`is_plain_call_id`] holds.
     pub has_odd_call_ids: bool,
+    /// Definitions of tools in messages.
+    pub inline_tools: Vec<&'a str>,
+    /// Upper bound of the tokens that are added for tools.
+    tool_tokens: u64,
+    /// The names of tools to which blocks refer, each with the number of its references.
+    references: HashMap<Cow<'a, str>, u64>,
     blocks: BlockCount,
     /// Ids of the calls so far.
     calls: HashSet<Cow<'a, str>>,
@@ -45,7 +51,10 @@ pub const UNSIGNED: &str = "ledgerway:";
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Place {
+    /// In the system prompt.
     System,
+    /// In a message of the role system.
+    Instruction,
     User,
     Assistant,
     /// In the result of a tool.
@@ -55,26 +64,51 @@ enum Place {
 }
 
 impl<'a> Totals<'a> {
-    /// Notes the top-level fields that change the cost or ask for output, and returns the tokens that are added for
-    /// tools. Goes before [`Self::read_messages`]: input that is elsewhere may have a result's call.
-    pub fn read_top(&mut self, members: &[Member<'a>]) -> Result<u64, Refusal> {
-        let mut added_tokens = 0;
+    /// Notes the top-level fields that change the cost or ask for output. Goes before [`Self::read_messages`]: input that is
+    /// elsewhere may have a result's call.
+    pub fn read_top(&mut self, members: &[Member<'a>]) -> Result<(), Refusal> {
         for member in members.iter().filter(|member| !is_null(member.value)) {
             match member.name() {
                 CACHE_CONTROL => self.note_cache(Some(member.value), &Path::Root)?,
-                TOOLS => {
-                    let tools = priceable::tools(member.value, &Path::Root.field(TOOLS))?;
-                    added_tokens = tools.added_tokens;
-                    self.unpriced.extend(tools.unpriced);
-                    if let Some(cache) = tools.cached_long {
-                        self.note_long_cache(cache);
-                    }
-                }
+                TOOLS => self.note_tools(priceable::tools(member.value, &Path::Root.field(TOOLS))?),
                 name => self.unpriced.extend(priceable::unpriced_field(name, member.value)?),
             }
             self.unpriced.extend(priceable::reserve(&mut self.reserved_output, member.name(), member.value)?);
         }
-        Ok(added_tokens)
+        Ok(())
+    }
+
+    fn note_tools(&mut self, tools: ToolTotals) {
+        self.tool_tokens = self.tool_tokens.saturating_add(tools.added_tokens);
+        let is_alike = |noted: &Unpriced, tool: &Unpriced| {
+            noted.name == TOOLS && noted.is_lost_in_translation == tool.is_lost_in_translation
+        };
+        self.unpriced.extend(tools.unpriced.filter(|tool| !self.unpriced.iter().any(|noted| is_alike(noted, tool))));
+        if let Some(cache) = tools.cached_long {
+            self.note_long_cache(cache);
+        }
+    }
+
+    /// Upper bound of the prompt that is not in the body: that of tools which Anthropic defines, what fitting adds to their
+    /// schemas, and what references to tools of this list become.
+    pub fn added_tokens(&self, tools: Option<&str>) -> u64 {
+        self.tool_tokens.saturating_add(self.referenced_bytes(tools))
+    }
+
+    /// The bytes of definitions that references add. Anthropic puts the definition of the tool in the place of each. That of a
+    /// tool which is loaded later is in the prompt nowhere else, so that the body has its bytes for one of them.
+    fn referenced_bytes(&self, tools: Option<&str>) -> u64 {
+        if self.references.is_empty() {
+            return 0;
+        }
+        let listed = tools.into_iter().flat_map(json::elements_if_array);
+        let added = listed.chain(self.inline_tools.iter().copied()).map(|tool| {
+            let [name, deferred] = json::find(tool, ["name", "defer_loading"]);
+            let references = name.and_then(json::string).and_then(|name| self.references.get(&*name)).copied();
+            let once_counted = u64::from(deferred == Some("true"));
+            references.unwrap_or(0).saturating_sub(once_counted).saturating_mul(tool.len() as u64)
+        });
+        added.fold(0, u64::saturating_add)
     }
 
     pub fn read_messages(&mut self, value: &'a str) -> Result<(), Refusal> {
@@ -130,7 +164,7 @@ impl<'a> Totals<'a> {
         let place = match &*fields.required_string("role")? {
             "user" => Place::User,
             "assistant" => Place::Assistant,
-            "system" => Place::System,
+            "system" => Place::Instruction,
             _ => return Err(path.field("role").refuse("must be user, assistant or system")),
         };
         let content_path = path.field("content");
@@ -158,8 +192,16 @@ impl<'a> Totals<'a> {
             return Err(priceable::unpriced(path, &what));
         }
         match place {
-            Place::System if kind != "text" => {
+            Place::Instruction if matches!(&*kind, "tool_addition" | "tool_removal") => {
+                return self.tool_change(&mut fields, &kind);
+            }
+            Place::System | Place::Instruction if kind != "text" => {
                 return Err(path.field("type").refuse("must be text: a system prompt has no other blocks"));
+            }
+            Place::Result if kind == "tool_reference" => {
+                let name = fields.required_string("tool_name")?;
+                self.refer_to(name);
+                return Ok(());
             }
             // Blocks that may nest would be read once for each level.
             Place::Inside if !matches!(&*kind, "text" | "image") => {
@@ -202,6 +244,35 @@ impl<'a> Totals<'a> {
         };
         self.note(name, priceable::unpriced(path, &format!("a block of type {kind:.100} has no price")));
         Ok(())
+    }
+
+    /// A tool that is offered or withdrawn from here on: one of `tools`, or one that is defined here.
+    fn tool_change(&mut self, fields: &mut Fields<'a, '_>, change: &str) -> Result<(), Refusal> {
+        let path = fields.path().field("tool");
+        let mut tool = Fields::read(fields.raw("tool").ok_or_else(|| path.refuse("is required"))?, &path)?;
+        tool.refuse_misspelled(known::CHANGED_TOOL)?;
+        match &*tool.required_string("type")? {
+            "tool_reference" => {
+                let name = tool.required_string("name")?;
+                if change == "tool_addition" {
+                    self.refer_to(name);
+                }
+            }
+            "tool_definition" => {
+                let at = path.field("definition");
+                let definition = tool.raw("definition").ok_or_else(|| at.refuse("is required"))?;
+                let mut totals = ToolTotals::default();
+                totals.read(definition, &at)?;
+                self.inline_tools.push(definition);
+                self.note_tools(totals);
+            }
+            other => self.note(TOOLS, priceable::unpriced(&path, &format!("a tool of type {other:.100} has no price"))),
+        }
+        Ok(())
+    }
+
+    fn refer_to(&mut self, name: Cow<'a, str>) {
+        *self.references.entry(name).or_default() += 1;
     }
 
     fn call(&mut self, fields: &mut Fields<'a, '_>) -> Result<(), Refusal> {

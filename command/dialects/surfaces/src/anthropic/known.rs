@@ -15,14 +15,18 @@ pub const MESSAGE: [&str; 2] = ["content", "role"];
 
 /// Known members of a block of any type.
 #[rustfmt::skip]
-pub const BLOCK: [&str; 19] = [
+pub const BLOCK: [&str; 21] = [
     // The most frequent first: blocks are many.
     "text", "type", "cache_control", "id", "input", "name", "tool_use_id", "content", "source", "is_error", "thinking",
-    "signature", "data", "caller", "citations", "context", "title", "toolset_name", "transformations",
+    "signature", "data", "caller", "citations", "context", "title", "tool", "tool_name", "toolset_name",
+    "transformations",
 ];
 
 /// Known members of the source of an image or a document.
 pub const SOURCE: [&str; 6] = ["content", "data", "file_id", "media_type", "type", "url"];
+
+/// Known members of the tool that a message offers or withdraws.
+pub const CHANGED_TOOL: [&str; 3] = ["definition", "name", "type"];
 
 /// Known members of a tool.
 #[rustfmt::skip]

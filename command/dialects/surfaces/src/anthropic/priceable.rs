@@ -32,7 +32,7 @@ const CLIENT_TOOLS: [&str; 4] = ["bash_20", "text_editor_20", "computer_20", "me
 
 /// Upper bound of the prompt for one of these tools. Published are 245 tokens for `bash`, 700 for `text_editor`, and 735
 /// for `computer` with up to 499 more; that of `memory` is a page of text.
-pub const CLIENT_TOOL_TOKENS_MAX: u64 = 2_048;
+const CLIENT_TOOL_TOKENS_MAX: u64 = 2_048;
 
 /// The fields that the OpenAI surface reads itself: more choices, and another cap.
 pub const OF_OPENAI: [&str; 2] = ["max_completion_tokens", "n"];
@@ -104,8 +104,15 @@ pub struct ToolTotals {
 /// Reads `tools`.
 pub fn tools(value: &str, path: &Path<'_>) -> Result<ToolTotals, Refusal> {
     let mut totals = ToolTotals::default();
-    fields::list(value, path, LengthMax { max: TOOLS_MAX, things: "elements" }, |element, path| {
-        let mut tool = Fields::read(element, path)?;
+    let max = LengthMax { max: TOOLS_MAX, things: "elements" };
+    fields::list(value, path, max, |element, path| totals.read(element, path))?;
+    Ok(totals)
+}
+
+impl ToolTotals {
+    /// Reads the definition of one tool.
+    pub fn read(&mut self, definition: &str, path: &Path<'_>) -> Result<(), Refusal> {
+        let mut tool = Fields::read(definition, path)?;
         tool.refuse_misspelled(known::TOOL)?;
         let built_in = shared::names_built_in(&tool);
         let kind = tool.string("type")?;
@@ -114,23 +121,36 @@ pub fn tools(value: &str, path: &Path<'_>) -> Result<ToolTotals, Refusal> {
                 tool.required_string("name")?;
             }
             Some(kind) if CLIENT_TOOLS.iter().any(|client| kind.starts_with(client)) => {
-                totals.added_tokens = totals.added_tokens.saturating_add(CLIENT_TOOL_TOKENS_MAX);
+                self.added_tokens = self.added_tokens.saturating_add(CLIENT_TOOL_TOKENS_MAX);
             }
             Some(kind) => {
                 let what = format!("a tool of type {kind:.100}, which the provider runs, has no price");
-                totals.unpriced = totals.unpriced.take().or_else(|| field(TOOLS, unpriced(path, &what)));
+                let found = field(TOOLS, unpriced(path, &what));
+                let found = found.map(|found| Unpriced { is_lost_in_translation: is_search_of_tools(kind), ..found });
+                self.note(found);
             }
         }
-        totals.unpriced = totals.unpriced.take().or_else(|| field(TOOLS, built_in?));
+        self.note(built_in.and_then(|refusal| field(TOOLS, refusal)));
         if tool.raw("strict") == Some("true") {
-            totals.added_tokens = totals.added_tokens.saturating_add(fitted_schema_tokens(element));
+            self.added_tokens = self.added_tokens.saturating_add(fitted_schema_tokens(definition));
         }
         if let Some(cache) = long_cache(tool.raw(CACHE_CONTROL), path)? {
-            shared::note_long_cache(&mut totals.cached_long, cache);
+            shared::note_long_cache(&mut self.cached_long, cache);
         }
         Ok(())
-    })?;
-    Ok(totals)
+    }
+
+    /// Notes the first such tool, or the first that counts in translations too.
+    fn note(&mut self, found: Option<Unpriced>) {
+        if self.unpriced.as_ref().is_none_or(|noted| noted.is_lost_in_translation) {
+            self.unpriced = found.or_else(|| self.unpriced.take());
+        }
+    }
+}
+
+/// True for Anthropic's tool that searches among those of the request which are loaded later. Elsewhere all are there at once.
+pub fn is_search_of_tools(kind: &str) -> bool {
+    kind.starts_with("tool_search_tool_")
 }
 
 /// A `cache_control` of more than five minutes, as a field that a provider can allow. `path` is that of its object.
