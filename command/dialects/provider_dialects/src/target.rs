@@ -27,6 +27,14 @@ pub struct OutboundTarget<'a> {
     pub takes_signed_thoughts_alone: bool,
 }
 
+impl OutboundTarget<'_> {
+    /// True for Anthropic's own host: the only one that takes signed thoughts alone, and that takes what Claude Code says for
+    /// billing out of the prompt.
+    pub const fn is_anthropics_own(&self) -> bool {
+        self.takes_signed_thoughts_alone
+    }
+}
+
 /// One target of a request to count tokens, as far as its body depends on it.
 #[derive(Clone, Copy, Debug)]
 pub struct CountTarget<'a> {
@@ -35,6 +43,13 @@ pub struct CountTarget<'a> {
     /// The same as in [`OutboundTarget`].
     pub system_prefix: Option<&'a str>,
     pub takes_signed_thoughts_alone: bool,
+}
+
+impl CountTarget<'_> {
+    /// The same as of an [`OutboundTarget`].
+    pub const fn is_anthropics_own(&self) -> bool {
+        self.takes_signed_thoughts_alone
+    }
 }
 
 /// One target of a request for embeddings, as far as its body depends on it.

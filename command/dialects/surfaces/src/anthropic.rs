@@ -1,6 +1,7 @@
 //! Anthropic's Messages API, as a surface. Responses have Anthropic's fields only.
 
 mod betas;
+mod billing_line;
 mod canonical;
 mod client;
 mod content;
@@ -24,6 +25,7 @@ use intermediate::shared_dialect::SharedDialect;
 use super::sse::put_event;
 use super::{BrokenStream, ErrorForm, SurfaceSpec};
 
+pub use billing_line::is_billing_block;
 pub use client::{AnthropicBodyPositions as Request, SystemPosition};
 pub use count::{COUNTING, CountRequest};
 pub use errors::{WORDING, error};

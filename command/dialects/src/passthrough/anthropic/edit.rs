@@ -6,12 +6,12 @@ use events::refused_parameters::{RefusedParameter, RefusedParameters};
 use intermediate::Facts;
 use intermediate::json::{self, Edit, Member};
 use provider_dialects::{CountTarget, OutboundTarget};
-use surfaces::anthropic::{CountRequest, Request, SystemPosition};
+use surfaces::anthropic::{CountRequest, Request, SystemPosition, is_billing_block};
 use surfaces::priceable::OUTPUT_CONFIG;
 
 use super::call_ids::fitted_call_ids;
 use super::thoughts::refused_thoughts;
-use crate::passthrough::rewrite::removals;
+use crate::passthrough::rewrite::{cuts, removals};
 use crate::passthrough::{
     EditedBody, RefusedFields, THINKING, asks, asks_for_no_thoughts, refused_sampling, refuses_effort,
 };
@@ -19,8 +19,9 @@ use crate::passthrough::{
 const CONFIGURED_EFFORT: &str = "output_config.effort";
 const NO_THINKING: &[u8] = br#","thinking":{"type":"disabled"}"#;
 
-/// The edited body: sets the model and the cap, puts the system prefix first, and cuts thoughts that the target does not
-/// take, and parameters that its model refuses. Errors: `INVALID_REQUEST` if no message would be left.
+/// The edited body: sets the model and the cap, puts the system prefix first, and cuts what is for Anthropic alone, thoughts
+/// that the target does not take, and parameters that its model refuses. Errors: `INVALID_REQUEST` if no message would be
+/// left.
 pub fn edited_body(
     body: &Bytes,
     positions: &Request,
@@ -32,9 +33,9 @@ pub fn edited_body(
         Edit { range: positions.model.clone(), replacement: json::written(target.model) },
         Edit { range: positions.cap.clone(), replacement: target.output_cap.tokens.to_string().into_bytes() },
     ];
-    if let Some(prefix) = target.system_prefix {
-        edits.push(prefixed(text, &positions.system, positions.members_end, prefix));
-    }
+    let cuts_line = positions.has_billing_line && !target.is_anthropics_own();
+    let system = SystemEdits { position: &positions.system, members_end: positions.members_end, cuts_line };
+    system.add(text, target.system_prefix, &mut edits);
     let cuts_unsigned = positions.has_unsigned_thoughts && target.takes_signed_thoughts_alone;
     if positions.has_foreign_thoughts || cuts_unsigned {
         edits.extend(refused_thoughts(text, cuts_unsigned)?);
@@ -93,12 +94,14 @@ fn switches_off(thinking: &Member<'_>) -> bool {
     kind.and_then(json::string).as_deref() == Some("disabled")
 }
 
-/// The edited body of a request to count tokens: the model, the system prefix, which counts too, and no thoughts that
-/// the target does not take. Errors: likewise.
+/// The edited body of a request to count tokens: the model, the system prefix, which counts too, and nothing that is for
+/// Anthropic alone or that the target does not take. Errors: likewise.
 pub fn edited_count(body: &Bytes, request: &CountRequest, target: &CountTarget<'_>) -> Result<Bytes, Refusal> {
     let Ok(text) = std::str::from_utf8(body) else { return Ok(body.clone()) };
     let mut edits = vec![Edit { range: request.model.clone(), replacement: json::written(target.model) }];
-    edits.extend(target.system_prefix.map(|prefix| prefixed(text, &request.system, request.members_end, prefix)));
+    let cuts_line = request.has_billing_line && !target.is_anthropics_own();
+    let system = SystemEdits { position: &request.system, members_end: request.members_end, cuts_line };
+    system.add(text, target.system_prefix, &mut edits);
     let cuts_unsigned = request.has_unsigned_thoughts && target.takes_signed_thoughts_alone;
     if request.has_foreign_thoughts || cuts_unsigned {
         edits.extend(refused_thoughts(text, cuts_unsigned)?);
@@ -109,28 +112,48 @@ pub fn edited_count(body: &Bytes, request: &CountRequest, target: &CountTarget<'
     Ok(json::splice(text, &mut edits).into())
 }
 
-/// The prefix is a paragraph of its own, or a block.
-fn prefixed(text: &str, system: &SystemPosition, members_end: usize, prefix: &str) -> Edit {
-    match system {
-        SystemPosition::Absent => {
-            let at = members_end;
-            let mut replacement = br#","system":"#.to_vec();
-            json::push(&mut replacement, prefix);
-            Edit { range: at..at, replacement }
-        }
-        SystemPosition::Null(value) => Edit { range: value.clone(), replacement: json::written(prefix) },
-        SystemPosition::Text(inside) => {
-            let is_empty = text.as_bytes().get(*inside) == Some(&b'"');
-            let paragraph = if is_empty { prefix.to_owned() } else { format!("{prefix}\n\n") };
-            let quoted = json::written(&paragraph);
-            let replacement = quoted.get(1..quoted.len().saturating_sub(1)).unwrap_or_default().to_vec();
-            Edit { range: *inside..*inside, replacement }
-        }
-        SystemPosition::Blocks { inside, is_empty } => {
-            let mut replacement = br#"{"type":"text","text":"#.to_vec();
-            json::push(&mut replacement, prefix);
-            replacement.extend_from_slice(if *is_empty { b"}" } else { b"}," });
-            Edit { range: *inside..*inside, replacement }
+/// The changes of the system prompt.
+struct SystemEdits<'a> {
+    position: &'a SystemPosition,
+    members_end: usize,
+    /// Cuts the block that is for Anthropic alone.
+    cuts_line: bool,
+}
+
+impl SystemEdits<'_> {
+    /// Adds them. The prefix goes before the cuts, of which one may begin where it is put.
+    fn add(&self, text: &str, prefix: Option<&str>, edits: &mut Vec<Edit>) {
+        let [system] = if self.cuts_line { json::find(text, ["system"]) } else { [None] };
+        let blocks = system.into_iter().flat_map(json::elements_if_array);
+        let blocks: Vec<_> = blocks.map(|block| (json::span(text, block), is_billing_block(block))).collect();
+        let has_no_block = self.cuts_line && blocks.iter().all(|(_, is_cut)| *is_cut);
+        edits.extend(prefix.map(|prefix| self.prefixed(text, prefix, has_no_block)));
+        edits.extend(cuts(blocks.into_iter()));
+    }
+
+    /// The prefix is a paragraph of its own, or a block. `has_no_block`: of a list, no block is left.
+    fn prefixed(&self, text: &str, prefix: &str, has_no_block: bool) -> Edit {
+        match self.position {
+            SystemPosition::Absent => {
+                let at = self.members_end;
+                let mut replacement = br#","system":"#.to_vec();
+                json::push(&mut replacement, prefix);
+                Edit { range: at..at, replacement }
+            }
+            SystemPosition::Null(value) => Edit { range: value.clone(), replacement: json::written(prefix) },
+            SystemPosition::Text(inside) => {
+                let is_empty = text.as_bytes().get(*inside) == Some(&b'"');
+                let paragraph = if is_empty { prefix.to_owned() } else { format!("{prefix}\n\n") };
+                let quoted = json::written(&paragraph);
+                let replacement = quoted.get(1..quoted.len().saturating_sub(1)).unwrap_or_default().to_vec();
+                Edit { range: *inside..*inside, replacement }
+            }
+            SystemPosition::Blocks { inside, is_empty } => {
+                let mut replacement = br#"{"type":"text","text":"#.to_vec();
+                json::push(&mut replacement, prefix);
+                replacement.extend_from_slice(if *is_empty || has_no_block { b"}" } else { b"}," });
+                Edit { range: *inside..*inside, replacement }
+            }
         }
     }
 }

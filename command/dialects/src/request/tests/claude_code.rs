@@ -1,5 +1,6 @@
-//! What Claude Code sends with its requests: references to tools, and tools that come later.
+//! What Claude Code sends with its requests: references to tools, tools that come later, and a line for Anthropic's billing.
 
+use provider_dialects::CountTarget;
 use serde_json::{Value, json};
 
 use super::*;
@@ -175,6 +176,70 @@ fn a_tool_that_is_offered_or_withdrawn_in_a_conversation_is_judged_where_it_is_d
     for bad in [json!({}), json!({"type": "tool_reference"}), json!({"type": "tool_definition"}), json!(7)] {
         let body = with(json!([{"type": "tool_addition", "tool": bad}]));
         assert!(parse(Surface::Anthropic, body.to_string()).is_err(), "{bad}");
+    }
+}
+
+const YOU_ARE: &str = r#"{"type":"text","text":"You are …","cache_control":{"type":"ephemeral"}}"#;
+
+fn line(checksum: &str) -> String {
+    let line = format!("x-anthropic-billing-header: cc_version=2.1.177.01c; cc_entrypoint=cli; cch={checksum};");
+    format!(r#"{{"type":"text","text":"{line}"}}"#)
+}
+
+fn with_system(blocks: &str) -> String {
+    format!(r#"{{"model":"m","system":[{blocks}],"max_tokens":5,"messages":[{{"role":"user","content":"x"}}]}}"#)
+}
+
+fn turn(blocks: &str) -> ClientRequest {
+    parse(Surface::Anthropic, with_system(blocks)).expect("a request")
+}
+
+/// Holds: inf.anthropic-passed-on
+#[test]
+fn two_turns_of_claude_code_begin_alike_everywhere_but_at_anthropic() {
+    let [first, second] = ["36ee5", "0aaa9"].map(|checksum| turn(&format!("{}, {YOU_ARE}", line(checksum))));
+    let target = OutboundTarget { model: "claude-m", ..target() };
+    for kind in OTHERS.into_iter().chain([ProviderKind::Anthropic]) {
+        let [first, second] = [&first, &second].map(|turn| turn.upstream_body(kind, &target).expect("a body"));
+        assert_eq!(first, second, "{kind:?}");
+        let text = String::from_utf8_lossy(&first);
+        assert!(text.contains("You are …") && !text.contains("x-anthropic-billing-header"), "{text}");
+    }
+    let own = OutboundTarget { takes_signed_thoughts_alone: true, ..target };
+    let sent = first.upstream_body(ProviderKind::Anthropic, &own).expect("a body");
+    assert!(String::from_utf8_lossy(&sent).contains(&line("36ee5")));
+}
+
+#[test]
+fn a_system_prompt_without_the_line_is_still_one() {
+    let line = line("36ee5");
+    let text = r#"{"type":"text","text":"so"}"#;
+    let prefix = r#"{"type":"text","text":"p"}"#;
+    let more = line.replace(";\"}", ";\\nYou are …\"}");
+    for (blocks, plain, prefixed) in [
+        (format!("{line},{text}"), text.to_owned(), format!("{prefix},{text}")),
+        (format!(" {line} , {text}"), format!(" {text}"), format!("{prefix}, {text}")),
+        (format!("{text},{line}"), text.to_owned(), format!("{prefix},{text}")),
+        (format!("{text},{line},{text}"), format!("{text},{text}"), format!("{prefix},{text},{text}")),
+        (line.clone(), String::new(), prefix.to_owned()),
+        (format!("{line},{line}"), String::new(), prefix.to_owned()),
+        // The rest of such a block is for the model.
+        (more.clone(), more.clone(), format!("{prefix},{more}")),
+    ] {
+        for (system_prefix, wanted) in [(None, plain), (Some("p"), prefixed)] {
+            let sent =
+                turn(&blocks).upstream_body(ProviderKind::Anthropic, &OutboundTarget { system_prefix, ..target() });
+            let sent: Value = serde_json::from_slice(&sent.expect("a body")).expect("JSON");
+            let wanted: Value = serde_json::from_str(&format!("[{wanted}]")).expect("blocks");
+            assert_eq!(sent["system"], wanted, "{blocks}");
+            let body = with_system(&blocks).replace(r#""max_tokens":5,"#, "");
+            let count = TokenCountRequest::parse(Surface::Anthropic, body.into()).expect("a count");
+            let target = CountTarget { model: "b", system_prefix, takes_signed_thoughts_alone: false };
+            let (_, counted) =
+                count.for_upstream(ProviderKind::Anthropic, &target).expect("a body").expect("it counts");
+            let counted: Value = serde_json::from_slice(&counted).expect("JSON");
+            assert_eq!(counted["system"], wanted, "{blocks}");
+        }
     }
 }
 

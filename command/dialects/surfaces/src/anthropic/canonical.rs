@@ -16,6 +16,7 @@ use intermediate::chat::{
 use intermediate::fields::{self, Fields, LengthMax, Path, is_empty};
 use intermediate::json::{self, Kind, Member};
 
+use super::billing_line::is_billing_line;
 use super::content::{UNSIGNED, is_cited};
 use super::priceable::is_search_of_tools;
 use crate::documents;
@@ -83,11 +84,23 @@ pub fn canonical(text: &str) -> Result<ChatRequest, Refusal> {
     }
 }
 
-/// The system prompt as the first message; none if it is absent.
+/// The system prompt as the first message, without what is for Anthropic alone; none if it is absent.
 fn system(fields: &mut Fields<'_, '_>) -> Result<Vec<Message>, Refusal> {
     let path = fields.path().field("system");
     let Some(value) = fields.raw("system") else { return Ok(Vec::new()) };
-    Ok(vec![Message { role: Role::System, content: content(value, &path)? }])
+    if json::kind(value) == Kind::String {
+        return Ok(vec![Message { role: Role::System, content: content(value, &path)? }]);
+    }
+    let mut blocks = Vec::new();
+    fields::elements(value, &path, |element, path| {
+        let block = &mut Fields::read(element, path)?;
+        add_block(block, &mut blocks)?;
+        match blocks.pop_if(|block| block.text().is_some_and(is_billing_line)) {
+            Some(_) => Ok(()),
+            None => add_mark(block, &mut blocks),
+        }
+    })?;
+    Ok(vec![Message { role: Role::System, content: blocks }])
 }
 
 fn message(text: &str, path: &Path<'_>) -> Result<Message, Refusal> {

@@ -33,6 +33,7 @@ pub struct AnthropicBodyPositions {
     pub has_foreign_thoughts: bool,
     pub has_unsigned_thoughts: bool,
     pub has_odd_call_ids: bool,
+    pub has_billing_line: bool,
 }
 
 /// The position of the system prompt.
@@ -69,7 +70,7 @@ impl SurfaceRequest for AnthropicBodyPositions {
         }
         totals.read_messages(required("messages")?.value)?;
         check_thinking_budget(given("thinking"), cap_tokens)?;
-        let Totals { has_foreign_thoughts, has_unsigned_thoughts, has_odd_call_ids, .. } = totals;
+        let Totals { has_foreign_thoughts, has_unsigned_thoughts, has_odd_call_ids, has_billing_line, .. } = totals;
         let has_inline_tools = !totals.inline_tools.is_empty();
         let streamed = given("stream").map_or(Ok(false), |value| fields::boolean(value, &at("stream")))?;
         let thoughts = thoughts(&members, totals.reserved_output);
@@ -110,6 +111,7 @@ impl SurfaceRequest for AnthropicBodyPositions {
             has_foreign_thoughts,
             has_unsigned_thoughts,
             has_odd_call_ids,
+            has_billing_line,
         };
         Ok((facts, positions))
     }

@@ -10,6 +10,7 @@ use intermediate::facts::{Documents, Images, ReservedOutput, Unpriced};
 use intermediate::fields::{self, Fields, Path};
 use intermediate::json::{self, Kind, Member};
 
+use super::billing_line::is_billing_text;
 use super::known;
 use super::priceable::{self, CACHE_CONTROL, CONTAINER, CONTEXT_MANAGEMENT, FILES, MCP_SERVERS, TOOLS, ToolTotals};
 use crate::documents;
@@ -33,6 +34,8 @@ pub struct Totals<'a> {
     pub has_unsigned_thoughts: bool,
     /// There is a call whose id is not one for which [`is_plain_call_id`] holds.
     pub has_odd_call_ids: bool,
+    /// The system prompt has a block for Anthropic alone, see [`is_billing_text`].
+    pub has_billing_line: bool,
     /// Definitions of tools in messages.
     pub inline_tools: Vec<&'a str>,
     /// Upper bound of the tokens that are added for tools.
@@ -210,6 +213,10 @@ impl<'a> Totals<'a> {
             _ => {}
         }
         match &*kind {
+            "text" if place == Place::System => {
+                self.has_billing_line |= is_billing_text(quoted_string(&mut fields, "text")?);
+                Ok(())
+            }
             "text" => require_string(&mut fields, "text"),
             "image" => self.image(&mut fields),
             "document" => self.document(&mut fields),
@@ -384,9 +391,14 @@ fn is_null(value: &str) -> bool {
 
 /// Checks that a member is a string, without decoding it.
 fn require_string(fields: &mut Fields<'_, '_>, name: &str) -> Result<(), Refusal> {
+    quoted_string(fields, name).map(|_| ())
+}
+
+/// A string as it stands in the body.
+fn quoted_string<'a>(fields: &mut Fields<'a, '_>, name: &str) -> Result<&'a str, Refusal> {
     let path = fields.path().field(name);
     match fields.raw(name) {
-        Some(value) if json::kind(value) == Kind::String => Ok(()),
+        Some(value) if json::kind(value) == Kind::String => Ok(value),
         Some(_) => Err(path.refuse("must be a string")),
         None => Err(path.refuse("is required")),
     }

@@ -31,6 +31,7 @@ pub struct CountRequest {
     pub has_foreign_thoughts: bool,
     pub has_unsigned_thoughts: bool,
     pub has_odd_call_ids: bool,
+    pub has_billing_line: bool,
     /// Tokens of images and documents, estimated.
     pub media_tokens: u64,
     /// Bytes of base64 in the body.
@@ -64,6 +65,7 @@ impl CountRequest {
             has_foreign_thoughts: totals.has_foreign_thoughts,
             has_unsigned_thoughts: totals.has_unsigned_thoughts,
             has_odd_call_ids: totals.has_odd_call_ids,
+            has_billing_line: totals.has_billing_line,
             media_tokens: media_tokens_estimate(totals.images, totals.documents),
             prompt_bytes: ["system", "messages", TOOLS].into_iter().map(bytes_of).sum(),
             base64_bytes: totals.images.base64_bytes.saturating_add(totals.documents.base64_bytes),
