@@ -199,6 +199,30 @@ fn a_response_that_is_repeated_is_as_long_as_an_event_at_most() {
     }
 }
 
+#[test]
+fn what_waits_for_a_call_is_as_long_as_an_event_at_most() {
+    let chunk = |delta: serde_json::Value| json!({ "choices": [{ "delta": delta }] }).to_string();
+    let call = json!({ "index": 0, "id": "c", "function": { "name": "f", "arguments": "{" } });
+    let piece = "x".repeat(EVENT_BYTES_MAX / 8 - 1024);
+    for (delta, held_max) in [(json!({ "content": piece }), 8), (json!({ "reasoning_content": piece }), 8)] {
+        let request = minimal_request(Surface::Anthropic, false);
+        let mut relay = Relay::new(ProviderKind::Openai, &request, REQUEST_ID, MODEL, 0);
+        let feed = |relay: &mut Relay, chunk: &str| {
+            let mut out = BytesMut::new();
+            relay.feed(format!("data: {chunk}\n\n").as_bytes(), &mut out).map(|()| out.len())
+        };
+        assert!(feed(&mut relay, &chunk(json!({ "tool_calls": [call] }))).is_ok_and(|written| written > 0));
+        for number in 1..=held_max {
+            assert_eq!(feed(&mut relay, &chunk(delta.clone())), Ok(0));
+            let (counted, metered) = (relay.buffered_bytes(), relay.metered());
+            let end = relay.closing(&receipt(&usage(&metered), &metered)).len();
+            // The memory that the pipeline counts: what is held, and its events.
+            assert!(end > number * piece.len() && counted + 1024 > number * piece.len() + end, "{counted} {end}");
+        }
+        assert_eq!(feed(&mut relay, &chunk(delta)), Err(UpstreamFault::TooLarge));
+    }
+}
+
 /// Holds: inf.openai-stream
 #[test]
 fn a_usage_chunk_that_is_too_long_to_be_kept_is_written_anew() {
