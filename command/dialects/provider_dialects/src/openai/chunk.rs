@@ -1,8 +1,11 @@
 //! Reads a chunk or a whole response of the OpenAI dialect, with the deviations of compatible servers. Strings stay raw
 //! JSON until they are needed.
 
+use std::collections::BTreeMap;
+
 use intermediate::framing::Event;
 use intermediate::json::{self, Kind, Member};
+use intermediate::report::count;
 use intermediate::{FinishReason, Metered, UpstreamFault};
 
 use crate::{ProviderKind, in_band, is_out_of_money};
@@ -17,9 +20,53 @@ pub struct Choices {
     finished: u128,
     /// Those that have called a tool.
     calling: u128,
+    reports: ChoiceReports,
+}
+
+/// The reports that are in choices, as Moonshot has them in streams: each has the prompt, and the output of its choice.
+#[derive(Default)]
+struct ChoiceReports {
+    /// This chunk has a report beside the choices. It is of all of them, and counts alone.
+    are_summed_beside: bool,
+    /// The output tokens of each choice, and their sum.
+    outputs: BTreeMap<u64, u64>,
+    output: u64,
+}
+
+impl ChoiceReports {
+    /// Adds the report in a choice. The outputs of several choices are summed.
+    fn add(&mut self, index: u64, usage: &str, metered: &mut Metered) {
+        if self.are_summed_beside || bit(index) == 0 {
+            return;
+        }
+        metered.add_report(usage, true);
+        let Some(output) = json::field(usage, "completion_tokens").and_then(count) else { return };
+        let earlier = self.outputs.insert(index, output).unwrap_or(0);
+        self.output = self.output - earlier + output;
+        if self.outputs.len() > 1 {
+            metered.add_report(&format!(r#"{{"completion_tokens":{}}}"#, self.output), true);
+        }
+    }
 }
 
 impl Choices {
+    /// Notes whether a chunk has a report beside its choices, which are read next.
+    pub const fn note_report(&mut self, top: &TopLevel<'_>) {
+        self.reports.are_summed_beside = top.usage.is_some();
+    }
+
+    /// Notes the end of a choice in a chunk, and what it reports. Returns its finish reason, if it has one; all its pieces
+    /// are noted before.
+    pub fn end(&mut self, index: u64, end: &ChoiceEnd<'_>, metered: &mut Metered) -> Option<FinishReason> {
+        self.note(index, end.finish.is_some());
+        if let Some(usage) = end.usage {
+            self.reports.add(index, usage, metered);
+        }
+        let finish = self.reason(index, end.finish);
+        note_finish(metered, index, finish);
+        finish
+    }
+
     /// True if there is a choice and every one that began has ended.
     pub const fn all_finished(&self) -> bool {
         self.finished != 0 && self.seen & !self.finished == 0
@@ -33,7 +80,7 @@ impl Choices {
     }
 
     /// The finish reason of a choice, of which all pieces are noted.
-    pub fn reason(&self, index: u64, finish: Option<FinishReason>) -> Option<FinishReason> {
+    fn reason(&self, index: u64, finish: Option<FinishReason>) -> Option<FinishReason> {
         finish.map(|finish| with_calls(finish, usize::from(self.calling & bit(index) != 0)))
     }
 
@@ -138,14 +185,15 @@ pub fn read_choice<'a>(
     choice: &'a str,
     each: &mut impl FnMut(u64, Piece<'a>) -> Result<(), UpstreamFault>,
 ) -> Result<(), UpstreamFault> {
-    let (mut index, mut body, mut logprobs, mut finish) = (0, None, None, None);
+    let (mut index, mut body, mut logprobs, mut end) = (0, None, None, ChoiceEnd::default());
     for member in json::known_members(choice) {
         let member = member?;
         match member.name() {
             "index" => index = json::integer(member.value).unwrap_or(0),
             "delta" | "message" if json::kind(member.value) == Kind::Object => body = Some(member.value),
             "logprobs" if json::kind(member.value) == Kind::Object => logprobs = Some(member.value),
-            "finish_reason" => finish = finish_reason(member.value),
+            "finish_reason" => end.finish = finish_reason(member.value),
+            "usage" if json::kind(member.value) == Kind::Object => end.usage = Some(member.value),
             _ => {}
         }
     }
@@ -155,7 +203,7 @@ pub fn read_choice<'a>(
     if let Some(logprobs) = logprobs {
         each(index, Piece::Logprobs(logprobs))?;
     }
-    each(index, Piece::End(finish))
+    each(index, Piece::End(end))
 }
 
 /// One piece of a choice. Strings are raw JSON values.
@@ -165,8 +213,16 @@ pub enum Piece<'a> {
     Call(CallPiece<'a>),
     /// Probabilities of the tokens in this chunk: an object.
     Logprobs(&'a str),
-    /// The end of the choice in this chunk, with its finish reason if it has one.
-    End(Option<FinishReason>),
+    /// The end of the choice in this chunk.
+    End(ChoiceEnd<'a>),
+}
+
+/// The members of a choice that follow from its pieces.
+#[derive(Clone, Copy, Default)]
+pub struct ChoiceEnd<'a> {
+    pub finish: Option<FinishReason>,
+    /// Moonshot's report, which is here in the last chunk of a stream.
+    pub usage: Option<&'a str>,
 }
 
 /// A call or a piece of one, as raw values.
@@ -310,22 +366,22 @@ pub struct Measured<'a> {
     pub only_text: Option<Piece<'a>>,
 }
 
-/// Measures every choice.
+/// Measures every choice of a text with this top level.
 pub fn measure_choices<'a>(
-    list: Option<&'a str>,
+    top: &TopLevel<'a>,
     metered: &mut Metered,
     choices: &mut Choices,
 ) -> Result<Measured<'a>, UpstreamFault> {
     let (mut measured, mut pieces) = (Measured::default(), 0);
-    for choice in choices_of(list) {
+    choices.note_report(top);
+    for choice in choices_of(top.choices) {
         measured.has_choices = true;
         read_choice(choice?, &mut |index, piece| {
             measured.has_content |= measure(&piece, metered) || matches!(piece, Piece::Call(_));
             match piece {
-                Piece::End(finish) => {
-                    choices.note(index, finish.is_some());
-                    note_finish(metered, index, choices.reason(index, finish));
-                    pieces += usize::from(finish.is_some());
+                Piece::End(end) => {
+                    choices.end(index, &end, metered);
+                    pieces += usize::from(end.finish.is_some() || end.usage.is_some());
                 }
                 piece => {
                     if let Piece::Call(call) = &piece {

@@ -7,10 +7,10 @@ use intermediate::chat::{ANSWER_BLOCKS_MAX, AnswerChoice, OutputBlock, ToolCall}
 use intermediate::delta::{Delta, DeltaKind};
 use intermediate::framing::Event;
 use intermediate::json::{self, Kind};
-use intermediate::{FinishReason, Metered, UpstreamFault};
+use intermediate::{Metered, UpstreamFault};
 
 use super::chunk::{
-    CHOICES_MAX, CallPiece, Choices, Piece, choices_of, chunk_of, measure, note_finish, read_choice, top_level,
+    CHOICES_MAX, CallPiece, ChoiceEnd, Choices, Piece, choices_of, chunk_of, measure, read_choice, top_level,
 };
 use crate::answer_text::{name_or_empty, text_or_empty};
 use crate::block_numbers::{BlockNumbers, TextKind};
@@ -99,6 +99,7 @@ impl OpenAiReader {
         each: &mut impl FnMut(Delta<'_>),
     ) -> Result<(), UpstreamFault> {
         let top = top_level(text, metered)?;
+        self.choices.note_report(&top);
         let mut pieces = 0;
         for choice in choices_of(top.choices) {
             read_choice(choice?, &mut |index, piece| {
@@ -108,7 +109,7 @@ impl OpenAiReader {
                 }
                 measure(&piece, metered);
                 match piece {
-                    Piece::End(finish) => self.end(index, finish, metered, each),
+                    Piece::End(end) => self.end(index, &end, metered, each),
                     piece => self.piece(index, &piece, each)?,
                 }
                 Ok(())
@@ -117,16 +118,8 @@ impl OpenAiReader {
         Ok(())
     }
 
-    fn end(
-        &mut self,
-        index: u64,
-        finish: Option<FinishReason>,
-        metered: &mut Metered,
-        each: &mut impl FnMut(Delta<'_>),
-    ) {
-        self.choices.note(index, finish.is_some());
-        let finish = self.choices.reason(index, finish);
-        note_finish(metered, index, finish);
+    fn end(&mut self, index: u64, end: &ChoiceEnd<'_>, metered: &mut Metered, each: &mut impl FnMut(Delta<'_>)) {
+        let finish = self.choices.end(index, end, metered);
         if let (Some((choice, blocks)), Some(finish)) = (self.blocks_of(index), finish) {
             each(Delta { choice, block: blocks.numbers.count(), kind: DeltaKind::Finish(finish) });
         }
@@ -204,16 +197,14 @@ pub fn read_choices(body: &str, metered: &mut Metered) -> Result<Vec<AnswerChoic
     let top = top_level(body, metered)?;
     let (mut choices, mut blocks) = (Vec::<(u64, AnswerChoice)>::new(), 0);
     let mut calling = Choices::default();
+    calling.note_report(&top);
     for text in choices_of(top.choices) {
         let (mut number, mut choice) = (0, AnswerChoice::default());
         read_choice(text?, &mut |index, piece| {
             number = index;
             measure(&piece, metered);
             match piece {
-                Piece::End(finish) => {
-                    choice.finish_reason = calling.reason(index, finish);
-                    note_finish(metered, index, choice.finish_reason);
-                }
+                Piece::End(end) => choice.finish_reason = calling.end(index, &end, metered),
                 Piece::Logprobs(logprobs) => choice.logprobs = serde_json::from_str(logprobs).ok(),
                 piece => {
                     if let Piece::Call(call) = &piece {

@@ -21,7 +21,7 @@ impl OpenAiAnswer {
         let body = body.slice_ref(body.trim_ascii());
         let text = std::str::from_utf8(&body).map_err(|_| UpstreamFault::Malformed("not UTF-8"))?;
         let top = top_level(text, metered)?;
-        let has_choices = measure_choices(top.choices, metered, &mut Choices::default())?.has_choices;
+        let has_choices = measure_choices(&top, metered, &mut Choices::default())?.has_choices;
         if !has_choices {
             return Err(UpstreamFault::Malformed("no choices"));
         }

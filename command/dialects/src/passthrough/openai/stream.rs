@@ -65,8 +65,7 @@ impl OpenAiStream {
             return Ok(has_content);
         }
         let top = top_level(text, metered)?;
-        let Measured { has_content, has_choices, only_text } =
-            measure_choices(top.choices, metered, &mut self.choices)?;
+        let Measured { has_content, has_choices, only_text } = measure_choices(&top, metered, &mut self.choices)?;
         if !has_choices {
             // Azure's first chunk (`prompt_filter_results`) and usage chunks have an empty list of choices. Neither
             // goes to clients that did not ask for usage, and usage waits for the end. An object without a list is not
@@ -124,7 +123,7 @@ mod tests {
     use super::*;
 
     /// Chunks of all kinds, before and after a value.
-    const FRAMES: [(&str, &str); 10] = [
+    const FRAMES: [(&str, &str); 11] = [
         (r#"{"id":"c","model":"m","choices":[{"index":0,"delta":{"content":"#, r#"},"finish_reason":null}]}"#),
         (r#"{"id":"c","choices":[{"index":0,"delta":{"reasoning_content":"#, r#"}}],"usage":null}"#),
         (r#"{"choices":[{"index":1,"delta":{"content":"#, r#"}}],"x":"","model":"m"}"#),
@@ -135,6 +134,7 @@ mod tests {
         (r#"{"choices":[{"delta":{"content":"#, r#"}}],"usage":{"prompt_tokens":3,"completion_tokens":2}}"#),
         ("{\"choices\": [{\"delta\":\n{\"content\":", "}\n}]}"),
         (r#"{"choices":[{"delta":{"tool_calls":[{"index":0,"function":{"arguments":"#, r#"}}]}}]}"#),
+        (r#"{"choices":[{"delta":{"content":"#, r#"},"usage":{"prompt_tokens":3,"completion_tokens":2}}]}"#),
     ];
 
     fn text() -> impl Strategy<Value = String> {
