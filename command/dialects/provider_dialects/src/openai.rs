@@ -1,6 +1,7 @@
 //! OpenAI Chat Completions and embeddings, as an upstream. Also reads the deviations of compatible servers: DeepSeek,
 //! Groq, Mistral, OpenRouter, Perplexity, Together, xAI and others.
 
+mod call_numbers;
 pub mod chunk;
 pub mod embeddings;
 mod outbound;

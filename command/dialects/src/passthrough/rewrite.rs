@@ -39,7 +39,11 @@ pub fn plan(members: &[Member<'_>], change: impl Fn(&str) -> Change) -> Vec<Plan
 
 /// Applies the plan. `model` is a JSON string; it is added if the text has none and is not an empty object.
 pub fn rewritten(text: &str, plan: &[PlannedEdit], model: &[u8]) -> Vec<u8> {
-    let mut edits = Vec::with_capacity(2);
+    rewritten_with(text, plan, model, Vec::with_capacity(2))
+}
+
+/// Does the same as [`rewritten`], and applies these edits, which are within members that the plan keeps or before them.
+pub fn rewritten_with(text: &str, plan: &[PlannedEdit], model: &[u8], mut edits: Vec<Edit>) -> Vec<u8> {
     // Before the other edits, because the first member may be removed.
     if let (false, Some(first)) = (plan.iter().any(|member| member.change == Change::SetModel), plan.first()) {
         let replacement = [br#""model":"#, model, b","].concat();

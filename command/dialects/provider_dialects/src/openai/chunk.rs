@@ -4,10 +4,11 @@
 use std::collections::BTreeMap;
 
 use intermediate::framing::Event;
-use intermediate::json::{self, Kind, Member};
+use intermediate::json::{self, Edit, Kind, Member};
 use intermediate::report::count;
 use intermediate::{FinishReason, Metered, UpstreamFault};
 
+use super::call_numbers::{CallMark, CallNumbers};
 use crate::{ProviderKind, in_band, is_out_of_money};
 
 /// Choices per response: the most that a client can ask for.
@@ -20,7 +21,18 @@ pub struct Choices {
     finished: u128,
     /// Those that have called a tool.
     calling: u128,
+    /// Those that have done so in `tool_calls`, and not in the deprecated member.
+    listing: u128,
+    /// The numbers of their calls, if a client of this dialect reads them as a stream.
+    numbering: Option<Numbering>,
     reports: ChoiceReports,
+}
+
+/// The numbers of the calls of each choice, and the choices in which one had to be changed.
+#[derive(Default)]
+struct Numbering {
+    numbers: CallNumbers,
+    changed: u128,
 }
 
 /// The reports that are in choices, as Moonshot has them in streams: each has the prompt, and the output of its choice.
@@ -50,6 +62,17 @@ impl ChoiceReports {
 }
 
 impl Choices {
+    /// The choices of a stream to a client of this dialect, whose calls must have an index each.
+    pub fn numbering_calls() -> Self {
+        Self { numbering: Some(Numbering::default()), ..Self::default() }
+    }
+
+    /// Bytes of memory taken.
+    pub fn held_bytes(&self) -> usize {
+        let numbers = self.numbering.as_ref().map_or(0, |numbering| numbering.numbers.held_bytes());
+        numbers + self.reports.outputs.len() * size_of::<(u64, u64)>()
+    }
+
     /// Notes whether a chunk has a report beside its choices, which are read next.
     pub const fn note_report(&mut self, top: &TopLevel<'_>) {
         self.reports.are_summed_beside = top.usage.is_some();
@@ -65,6 +88,26 @@ impl Choices {
         let finish = self.reason(index, end.finish);
         note_finish(metered, index, finish);
         finish
+    }
+
+    /// The change to a piece of a call whose index is missing, or is that of another call.
+    fn call_correction<'a>(&mut self, choice: u64, call: &CallPiece<'a>) -> Option<Correction<'a>> {
+        let (element, bit) = (call.element?, bit(choice));
+        self.listing |= if call.is_empty() { 0 } else { bit };
+        let numbering = self.numbering.as_mut().filter(|_| bit != 0)?;
+        let index = numbering.numbers.index(choice, call.index, call.mark())?;
+        (call.index != Some(index)).then(|| {
+            numbering.changed |= bit;
+            Correction::CallIndex { call: element, index }
+        })
+    }
+
+    /// The change to a finish reason that says nothing of the calls before it. OpenAI's own streams have `stop` too if the
+    /// request named the tool: in a stream only that of a choice is changed whose calls were.
+    fn finish_correction<'a>(&self, index: u64, end: &ChoiceEnd<'a>) -> Option<Correction<'a>> {
+        let is_due = self.numbering.as_ref().is_none_or(|numbering| numbering.changed & bit(index) != 0);
+        let is_wrong = self.listing & bit(index) != 0 && self.reason(index, end.finish) != end.finish;
+        (is_due && is_wrong).then_some(Correction::Finish { value: end.value })
     }
 
     /// True if there is a choice and every one that began has ended.
@@ -192,7 +235,7 @@ pub fn read_choice<'a>(
             "index" => index = json::integer(member.value).unwrap_or(0),
             "delta" | "message" if json::kind(member.value) == Kind::Object => body = Some(member.value),
             "logprobs" if json::kind(member.value) == Kind::Object => logprobs = Some(member.value),
-            "finish_reason" => end.finish = finish_reason(member.value),
+            "finish_reason" => (end.finish, end.value) = (finish_reason(member.value), member.value),
             "usage" if json::kind(member.value) == Kind::Object => end.usage = Some(member.value),
             _ => {}
         }
@@ -221,20 +264,57 @@ pub enum Piece<'a> {
 #[derive(Clone, Copy, Default)]
 pub struct ChoiceEnd<'a> {
     pub finish: Option<FinishReason>,
+    /// The finish reason as it is written.
+    value: &'a str,
     /// Moonshot's report, which is here in the last chunk of a stream.
     pub usage: Option<&'a str>,
 }
 
+/// A change to a chunk or to a whole response of a server that deviates from OpenAI where strict clients notice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Correction<'a> {
+    /// The index of a piece of a call.
+    CallIndex { call: &'a str, index: u64 },
+    /// The finish reason of a choice that calls tools.
+    Finish { value: &'a str },
+}
+
+impl Correction<'_> {
+    fn edit(&self, text: &str) -> Edit {
+        match self {
+            Self::CallIndex { call, index } => {
+                let mut members = json::members(call).map_while(Result::ok);
+                let first = members.next();
+                let has_index = |member: &Member<'_>| member.name() == "index";
+                let written = first.clone().into_iter().chain(members).find(has_index);
+                match (written, first) {
+                    (Some(member), _) => {
+                        Edit { range: json::span(text, member.value), replacement: index.to_string().into_bytes() }
+                    }
+                    (None, first) => {
+                        let start = json::span(text, call).start + 1;
+                        let comma = if first.is_some() { "," } else { "" };
+                        Edit { range: start..start, replacement: format!(r#""index":{index}{comma}"#).into_bytes() }
+                    }
+                }
+            }
+            Self::Finish { value } => Edit { range: json::span(text, value), replacement: br#""tool_calls""#.to_vec() },
+        }
+    }
+}
+
 /// A call or a piece of one, as raw values.
 pub struct CallPiece<'a> {
-    /// Its index among the calls; 0 if absent.
-    pub index: u64,
+    /// Its index among the calls.
+    pub index: Option<u64>,
     pub id: Option<&'a str>,
     pub name: Option<&'a str>,
     /// Text, or of some servers an object.
     pub arguments: Option<&'a str>,
     /// Google's `extra_content.google.thought_signature`.
     pub signature: Option<&'a str>,
+    /// The element of `tool_calls` that it was read from.
+    element: Option<&'a str>,
 }
 
 impl CallPiece<'_> {
@@ -242,6 +322,12 @@ impl CallPiece<'_> {
     pub fn is_empty(&self) -> bool {
         let says = |value: &str| json::kind(value) != Kind::String || json::string_bytes(value) > 0;
         ![self.id, self.name, self.arguments].into_iter().flatten().any(says)
+    }
+
+    fn mark(&self) -> CallMark {
+        let [id, name, arguments] = [self.id, self.name, self.arguments]
+            .map(|value| value.filter(|value| *value != r#""""#).unwrap_or_default());
+        CallMark::of(id, name, arguments)
     }
 
     /// Adds its name and its arguments to the text of the answer. Returns their UTF-8 bytes.
@@ -290,7 +376,8 @@ fn read_message<'a>(
         each(Piece::Text(value))?;
     }
     for call in calls.map(json::elements).into_iter().flatten() {
-        each(Piece::Call(call_piece(call?)?))?;
+        let call = call?;
+        each(Piece::Call(CallPiece { element: Some(call), ..call_piece(call)? }))?;
     }
     // Some servers always have the deprecated member, and leave it empty.
     match deprecated.map(call_piece).transpose()?.filter(|call| !call.is_empty()) {
@@ -327,10 +414,10 @@ fn call_piece(call: &str) -> Result<CallPiece<'_>, UpstreamFault> {
         Some(inside) => json::pick(inside, ["name", "arguments", "input"])?,
         None => [name, arguments, input],
     };
-    let index = index.and_then(json::integer).unwrap_or(0);
+    let index = index.and_then(json::integer);
     let google = extra.and_then(|extra| json::field(extra, "google"));
     let signature = google.and_then(|google| json::field(google, "thought_signature"));
-    Ok(CallPiece { index, id, name, arguments: arguments.or(input), signature })
+    Ok(CallPiece { index, id, name, arguments: arguments.or(input), signature, element: None })
 }
 
 /// Adds the UTF-8 bytes of a piece to the measurements; true if there are any.
@@ -358,21 +445,24 @@ pub fn choices_of(list: Option<&str>) -> impl Iterator<Item = Result<&str, Upstr
 }
 
 /// The measured content of a chunk's choices.
-#[derive(Default)]
 pub struct Measured<'a> {
     pub has_content: bool,
     pub has_choices: bool,
     /// The only piece of the only choice, a text or reasoning, if that has no finish reason.
     pub only_text: Option<Piece<'a>>,
+    /// Edits of the text for strict clients. Empty for servers that do as OpenAI does.
+    pub edits: Vec<Edit>,
 }
 
 /// Measures every choice of a text with this top level.
 pub fn measure_choices<'a>(
+    text: &'a str,
     top: &TopLevel<'a>,
     metered: &mut Metered,
     choices: &mut Choices,
 ) -> Result<Measured<'a>, UpstreamFault> {
-    let (mut measured, mut pieces) = (Measured::default(), 0);
+    let mut measured = Measured { has_content: false, has_choices: false, only_text: None, edits: Vec::new() };
+    let mut pieces = 0;
     choices.note_report(top);
     for choice in choices_of(top.choices) {
         measured.has_choices = true;
@@ -380,11 +470,13 @@ pub fn measure_choices<'a>(
             measured.has_content |= measure(&piece, metered) || matches!(piece, Piece::Call(_));
             match piece {
                 Piece::End(end) => {
+                    measured.edits.extend(choices.finish_correction(index, &end).map(|change| change.edit(text)));
                     choices.end(index, &end, metered);
                     pieces += usize::from(end.finish.is_some() || end.usage.is_some());
                 }
                 piece => {
                     if let Piece::Call(call) = &piece {
+                        measured.edits.extend(choices.call_correction(index, call).map(|change| change.edit(text)));
                         choices.note_call(index, call);
                     }
                     pieces += 1;

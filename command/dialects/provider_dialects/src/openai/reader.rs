@@ -9,6 +9,7 @@ use intermediate::framing::Event;
 use intermediate::json::{self, Kind};
 use intermediate::{Metered, UpstreamFault};
 
+use super::call_numbers::{CallMark, StartedCall};
 use super::chunk::{
     CHOICES_MAX, CallPiece, ChoiceEnd, Choices, Piece, choices_of, chunk_of, measure, read_choice, top_level,
 };
@@ -33,33 +34,32 @@ pub(super) struct OpenAiBlocks {
     calls: Vec<OpenAiStartedCall>,
     /// The newest call at each of the upstream's indices, as an index of `calls`.
     newest: BTreeMap<u64, usize>,
+    /// The index of the piece before. A piece without one is read as if it had this.
+    last: u64,
 }
 
 struct OpenAiStartedCall {
-    id: String,
+    started: StartedCall,
     block: usize,
-    has_arguments: bool,
 }
 
 impl OpenAiBlocks {
-    /// The call that a piece belongs to, its block, and true if the call begins here. It begins if its index is new or
-    /// its id differs, because some servers put every call at index 0. Of calls without ids, a name after arguments begins
-    /// another.
-    fn call(&mut self, index: u64, id: &str, name: &str, arguments: &str) -> (usize, usize, bool) {
-        let known = self.newest.get(&index).and_then(|ordinal| Some((*ordinal, self.calls.get(*ordinal)?)));
-        if let Some((ordinal, call)) = known
-            && (id.is_empty() || call.id == id || call.id.is_empty())
-            && !(call.id.is_empty() && call.has_arguments && !name.is_empty())
+    /// The call that a piece belongs to, its block, and true if the call begins here. It begins if its index is new, or the
+    /// piece is not of the newest call at that index.
+    fn call(&mut self, index: Option<u64>, mark: CallMark) -> (usize, usize, bool) {
+        let index = index.unwrap_or(self.last);
+        self.last = index;
+        let newest = self.newest.get(&index).copied();
+        if let Some(ordinal) = newest
+            && let Some(call) = self.calls.get_mut(ordinal)
+            && call.started.is_continued_by(mark)
         {
-            let block = call.block;
-            if let Some(call) = self.calls.get_mut(ordinal) {
-                call.has_arguments |= !arguments.is_empty();
-            }
-            return (ordinal, block, false);
+            call.started.note(mark);
+            return (ordinal, call.block, false);
         }
         let ordinal = self.calls.len();
         let block = self.numbers.of_call();
-        self.calls.push(OpenAiStartedCall { id: id.to_owned(), block, has_arguments: !arguments.is_empty() });
+        self.calls.push(OpenAiStartedCall { started: StartedCall::of(mark), block });
         self.newest.insert(index, ordinal);
         (ordinal, block, true)
     }
@@ -83,10 +83,9 @@ impl StreamReader for OpenAiReader {
     }
 
     fn held_bytes(&self) -> usize {
-        let call =
-            |call: &OpenAiStartedCall| size_of::<OpenAiStartedCall>() + size_of::<(u64, usize)>() + call.id.capacity();
-        let calls = self.blocks.iter().flat_map(|blocks| &blocks.calls).map(call).sum::<usize>();
-        calls + self.blocks.capacity() * size_of::<OpenAiBlocks>()
+        let calls = self.blocks.iter().map(|blocks| blocks.calls.capacity()).sum::<usize>();
+        calls * (size_of::<OpenAiStartedCall>() + size_of::<(u64, usize)>())
+            + self.blocks.capacity() * size_of::<OpenAiBlocks>()
     }
 }
 
@@ -166,7 +165,7 @@ impl OpenAiReader {
         let (id, name, arguments) = (name_or_empty(call.id)?, name_or_empty(call.name)?, arguments_of(call)?);
         let may_begin = self.calls < ANSWER_BLOCKS_MAX;
         let Some((choice, blocks)) = self.blocks_of(index) else { return Ok(()) };
-        let (ordinal, block, begins) = blocks.call(call.index, &id, &name, &arguments);
+        let (ordinal, block, begins) = blocks.call(call.index, CallMark::of(&id, &name, &arguments));
         if begins {
             if !may_begin {
                 return Err(UpstreamFault::TooLarge);

@@ -2,14 +2,15 @@
 
 use bytes::BytesMut;
 use intermediate::framing::Event;
-use intermediate::{Metered, Receipt, UpstreamFault, json};
+use intermediate::json::{self, Edit};
+use intermediate::{Metered, Receipt, UpstreamFault};
 use provider_dialects::StreamState;
 use provider_dialects::openai::chunk::{Choices, Measured, TopLevel, chunk_of, measure_choices, top_level};
 use surfaces::openai::{END, put_usage_chunk};
 use surfaces::sse::put_data;
 
 use super::template::Template;
-use crate::passthrough::rewrite::{Change, plan, rewritten};
+use crate::passthrough::rewrite::{Change, plan, rewritten_with};
 
 /// Longest usage chunk that is kept until the end, in bytes. A longer one is replaced by the gateway's own.
 const USAGE_CHUNK_BYTES_MAX: usize = 64 * 1024;
@@ -36,7 +37,7 @@ impl OpenAiStream {
         Self {
             model: json::written(frontend_model),
             include_usage,
-            choices: Choices::default(),
+            choices: Choices::numbering_calls(),
             usage_chunk: None,
             template: None,
             templates_left: TEMPLATES_MAX,
@@ -65,20 +66,21 @@ impl OpenAiStream {
             return Ok(has_content);
         }
         let top = top_level(text, metered)?;
-        let Measured { has_content, has_choices, only_text } = measure_choices(&top, metered, &mut self.choices)?;
+        let Measured { has_content, has_choices, only_text, edits } =
+            measure_choices(text, &top, metered, &mut self.choices)?;
         if !has_choices {
             // Azure's first chunk (`prompt_filter_results`) and usage chunks have an empty list of choices. Neither
             // goes to clients that did not ask for usage, and usage waits for the end. An object without a list is not
             // a chunk.
             if top.usage.is_some() {
                 let is_short = text.len() <= USAGE_CHUNK_BYTES_MAX;
-                self.usage_chunk = (self.include_usage && is_short).then(|| self.edited(text, &top, true));
+                self.usage_chunk = (self.include_usage && is_short).then(|| self.edited(text, &top, true, Vec::new()));
             } else if self.include_usage && top.choices.is_some() {
-                put_data(out, &self.edited(text, &top, true));
+                put_data(out, &self.edited(text, &top, true, Vec::new()));
             }
             return Ok(false);
         }
-        let edited = self.edited(text, &top, false);
+        let edited = self.edited(text, &top, false, edits);
         put_data(out, &edited);
         if let (None, Some(choices), Some(only_text), 1..) = (top.usage, top.choices, only_text, self.templates_left) {
             self.templates_left -= 1;
@@ -87,15 +89,16 @@ impl OpenAiStream {
         Ok(has_content)
     }
 
-    /// The chunk with the frontend model. The usage of an ordinary chunk becomes null, or is removed if not requested.
-    fn edited(&self, text: &str, top: &TopLevel<'_>, keeps_usage: bool) -> Vec<u8> {
+    /// The chunk with the frontend model and these edits of its choices. The usage of an ordinary chunk becomes null, or is
+    /// removed if not requested.
+    fn edited(&self, text: &str, top: &TopLevel<'_>, keeps_usage: bool, edits: Vec<Edit>) -> Vec<u8> {
         let change = |name: &str| match name {
             "usage" if keeps_usage => Change::Keep,
             "usage" if self.include_usage => Change::SetNull,
             "usage" | "x_groq" if !self.include_usage => Change::Remove,
             _ => Change::Keep,
         };
-        rewritten(text, &plan(&top.members, change), &self.model)
+        rewritten_with(text, &plan(&top.members, change), &self.model, edits)
     }
 
     /// Writes the end of the stream: the usage chunk if the client asked for it (the gateway's own if the upstream sent
@@ -112,7 +115,8 @@ impl OpenAiStream {
     #[cfg(test)]
     pub fn held_bytes(&self) -> usize {
         let template = self.template.as_ref().map_or(0, Template::held_bytes);
-        self.model.capacity() + self.usage_chunk.as_ref().map_or(0, Vec::capacity) + template
+        let kept = self.model.capacity() + self.usage_chunk.as_ref().map_or(0, Vec::capacity);
+        kept + template + self.choices.held_bytes()
     }
 }
 
@@ -123,7 +127,7 @@ mod tests {
     use super::*;
 
     /// Chunks of all kinds, before and after a value.
-    const FRAMES: [(&str, &str); 11] = [
+    const FRAMES: [(&str, &str); 13] = [
         (r#"{"id":"c","model":"m","choices":[{"index":0,"delta":{"content":"#, r#"},"finish_reason":null}]}"#),
         (r#"{"id":"c","choices":[{"index":0,"delta":{"reasoning_content":"#, r#"}}],"usage":null}"#),
         (r#"{"choices":[{"index":1,"delta":{"content":"#, r#"}}],"x":"","model":"m"}"#),
@@ -134,7 +138,9 @@ mod tests {
         (r#"{"choices":[{"delta":{"content":"#, r#"}}],"usage":{"prompt_tokens":3,"completion_tokens":2}}"#),
         ("{\"choices\": [{\"delta\":\n{\"content\":", "}\n}]}"),
         (r#"{"choices":[{"delta":{"tool_calls":[{"index":0,"function":{"arguments":"#, r#"}}]}}]}"#),
+        (r#"{"choices":[{"delta":{"tool_calls":[{"function":{"name":"f","arguments":"#, r#"}}]}}]}"#),
         (r#"{"choices":[{"delta":{"content":"#, r#"},"usage":{"prompt_tokens":3,"completion_tokens":2}}]}"#),
+        (r#"{"choices":[{"index":0,"delta":{"content":"#, r#"}}],"usage":{"completion_tokens":2}}"#),
     ];
 
     fn text() -> impl Strategy<Value = String> {
@@ -200,6 +206,45 @@ mod tests {
             event(&data, &mut stream, &mut metered, &mut out);
         }
         assert_eq!(stream.templates_left, 0, "so many are made, and no more");
+    }
+
+    /// The data that a client gets for these chunks.
+    fn relayed(chunks: &[&str], include_usage: bool) -> Vec<String> {
+        let (mut stream, mut metered, mut out) =
+            (OpenAiStream::new("m", include_usage), Metered::default(), BytesMut::new());
+        for data in chunks {
+            stream.event(Event { name: "message", data, is_error: false }, &mut metered, &mut out).expect("a chunk");
+        }
+        let text = String::from_utf8(out.to_vec()).expect("text");
+        text.split_terminator("\n\n").map(|event| event.trim_start_matches("data: ").to_owned()).collect()
+    }
+
+    #[test]
+    fn calls_get_the_index_that_the_server_left_out_and_the_reason_that_it_did_not_give() {
+        let chunk = |choice: &str| format!(r#"{{"model":"m","choices":[{choice}]}}"#);
+        let stop = r#"{"index":0,"delta":{},"finish_reason":"stop"}"#;
+        let tool_calls = r#"{"index":0,"delta":{},"finish_reason":"tool_calls"}"#;
+        for (calls, wanted) in [
+            (r#"{"id":"a","function":{"name":"f"}}"#, r#"{"index":0,"id":"a","function":{"name":"f"}}"#),
+            (r#"{ "id":"a","index":null}"#, r#"{ "id":"a","index":0}"#),
+            (r#"{"index":"0","id":"a"}"#, r#"{"index":0,"id":"a"}"#),
+            (r#"{"index":0.0,"id":"a"},{"id":"a"}"#, r#"{"index":0,"id":"a"},{"index":0,"id":"a"}"#),
+            (r#"{"id":"a"},{"id":"b"}"#, r#"{"index":0,"id":"a"},{"index":1,"id":"b"}"#),
+            (r#"{"id":"a"},{},{ }"#, r#"{"index":0,"id":"a"},{"index":0},{"index":0 }"#),
+        ] {
+            let [calls, wanted] =
+                [calls, wanted].map(|calls| chunk(&format!(r#"{{"index":0,"delta":{{"tool_calls":[{calls}]}}}}"#)));
+            assert_eq!(relayed(&[&calls, &chunk(stop)], false), [wanted, chunk(tool_calls)]);
+        }
+        // Nothing deviates: OpenAI says `stop` where the request names the tool. The other choice has no calls.
+        let named = chunk(r#"{"index":0,"delta":{"tool_calls":[{"index":0,"id":"a","function":{"name":"f"}}]}}"#);
+        assert_eq!(relayed(&[&named, &chunk(stop)], false), [named, chunk(stop)]);
+        let second = chunk(r#"{"index":1,"delta":{"tool_calls":[{"index":1,"id":"a"}]}}"#);
+        let without = second.replace(r#""index":1,"id""#, r#""id""#);
+        assert_eq!(
+            relayed(&[&without, &chunk(stop)], false),
+            [second.replace(r#""index":1,"id""#, r#""index":0,"id""#), chunk(stop)]
+        );
     }
 
     #[test]
