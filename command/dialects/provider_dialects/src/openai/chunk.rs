@@ -67,6 +67,11 @@ impl Choices {
         Self { numbering: Some(Numbering::default()), ..Self::default() }
     }
 
+    /// True if the choice has had a finish reason.
+    pub fn has_ended(&self, index: u64) -> bool {
+        self.finished & bit(index) != 0
+    }
+
     /// Bytes of memory taken.
     pub fn held_bytes(&self) -> usize {
         let numbers = self.numbering.as_ref().map_or(0, |numbering| numbering.numbers.held_bytes());
@@ -448,6 +453,10 @@ pub fn choices_of(list: Option<&str>) -> impl Iterator<Item = Result<&str, Upstr
 pub struct Measured<'a> {
     pub has_content: bool,
     pub has_choices: bool,
+    /// Every choice had ended before, and has nothing in this chunk.
+    pub adds_nothing: bool,
+    /// A choice has a report.
+    pub has_report: bool,
     /// The only piece of the only choice, a text or reasoning, if that has no finish reason.
     pub only_text: Option<Piece<'a>>,
     /// Edits of the text for strict clients. Empty for servers that do as OpenAI does.
@@ -461,23 +470,37 @@ pub fn measure_choices<'a>(
     metered: &mut Metered,
     choices: &mut Choices,
 ) -> Result<Measured<'a>, UpstreamFault> {
-    let mut measured = Measured { has_content: false, has_choices: false, only_text: None, edits: Vec::new() };
+    let mut measured = Measured {
+        has_content: false,
+        has_choices: false,
+        adds_nothing: true,
+        has_report: false,
+        only_text: None,
+        edits: Vec::new(),
+    };
     let mut pieces = 0;
     choices.note_report(top);
     for choice in choices_of(top.choices) {
         measured.has_choices = true;
         read_choice(choice?, &mut |index, piece| {
-            measured.has_content |= measure(&piece, metered) || matches!(piece, Piece::Call(_));
+            let has_content = measure(&piece, metered) || matches!(piece, Piece::Call(_));
+            measured.has_content |= has_content;
+            measured.adds_nothing &= !has_content && choices.has_ended(index);
             match piece {
                 Piece::End(end) => {
                     measured.edits.extend(choices.finish_correction(index, &end).map(|change| change.edit(text)));
                     choices.end(index, &end, metered);
+                    measured.has_report |= end.usage.is_some();
                     pieces += usize::from(end.finish.is_some() || end.usage.is_some());
                 }
                 piece => {
-                    if let Piece::Call(call) = &piece {
-                        measured.edits.extend(choices.call_correction(index, call).map(|change| change.edit(text)));
-                        choices.note_call(index, call);
+                    match &piece {
+                        Piece::Call(call) => {
+                            measured.edits.extend(choices.call_correction(index, call).map(|change| change.edit(text)));
+                            choices.note_call(index, call);
+                        }
+                        Piece::Logprobs(_) => measured.adds_nothing = false,
+                        _ => {}
                     }
                     pieces += 1;
                     measured.only_text = Some(piece);
@@ -486,9 +509,18 @@ pub fn measure_choices<'a>(
             Ok(())
         })?;
     }
+    measured.adds_nothing = measured.adds_nothing && choices_of(top.choices).map_while(Result::ok).all(has_empty_delta);
     let is_text = |piece: &Piece<'_>| matches!(piece, Piece::Text(_) | Piece::Reasoning(_));
     measured.only_text = measured.only_text.filter(|piece| pieces == 1 && is_text(piece));
     Ok(measured)
+}
+
+/// True if the delta of a choice has no more than a role: no citations, pictures or other members that are not read here.
+fn has_empty_delta(choice: &str) -> bool {
+    let is_empty =
+        |member: Member<'_>| member.name() == "role" || [r#""""#, "null", "[]", "{}"].contains(&member.value);
+    let delta = json::field(choice, "delta").filter(|delta| json::kind(delta) == Kind::Object);
+    delta.is_none_or(|delta| json::members(delta).map_while(Result::ok).all(is_empty))
 }
 
 /// The finish reason of a choice that calls tools: OpenAI says `stop` if `tool_choice` named the tool, Gemini always, and

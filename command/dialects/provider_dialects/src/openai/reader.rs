@@ -117,8 +117,10 @@ impl OpenAiReader {
         Ok(())
     }
 
+    /// Ends a choice, once: servers repeat the finish reason in the chunk of the usage.
     fn end(&mut self, index: u64, end: &ChoiceEnd<'_>, metered: &mut Metered, each: &mut impl FnMut(Delta<'_>)) {
-        let finish = self.choices.end(index, end, metered);
+        let had_ended = self.choices.has_ended(index);
+        let finish = self.choices.end(index, end, metered).filter(|_| !had_ended);
         if let (Some((choice, blocks)), Some(finish)) = (self.blocks_of(index), finish) {
             each(Delta { choice, block: blocks.numbers.count(), kind: DeltaKind::Finish(finish) });
         }

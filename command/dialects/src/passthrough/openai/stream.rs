@@ -2,7 +2,7 @@
 
 use bytes::BytesMut;
 use intermediate::framing::Event;
-use intermediate::json::{self, Edit};
+use intermediate::json::{self, Edit, Member};
 use intermediate::{Metered, Receipt, UpstreamFault};
 use provider_dialects::StreamState;
 use provider_dialects::openai::chunk::{Choices, Measured, TopLevel, chunk_of, measure_choices, top_level};
@@ -66,18 +66,21 @@ impl OpenAiStream {
             return Ok(has_content);
         }
         let top = top_level(text, metered)?;
-        let Measured { has_content, has_choices, only_text, edits } =
+        let Measured { has_content, has_choices, adds_nothing, has_report, only_text, edits } =
             measure_choices(text, &top, metered, &mut self.choices)?;
-        if !has_choices {
-            // Azure's first chunk (`prompt_filter_results`) and usage chunks have an empty list of choices. Neither
-            // goes to clients that did not ask for usage, and usage waits for the end. An object without a list is not
-            // a chunk.
-            if top.usage.is_some() {
-                let is_short = text.len() <= USAGE_CHUNK_BYTES_MAX;
-                self.usage_chunk = (self.include_usage && is_short).then(|| self.edited(text, &top, true, Vec::new()));
-            } else if self.include_usage && top.choices.is_some() {
-                put_data(out, &self.edited(text, &top, true, Vec::new()));
-            }
+        // Azure's first chunk (`prompt_filter_results`) and usage chunks have an empty list of choices. Neither goes to
+        // clients that did not ask for usage, and usage waits for the end. Of some servers (OpenRouter), the usage chunk
+        // has the choices once more, with nothing in them. An object without a list is not a chunk.
+        if adds_nothing && top.usage.is_some() {
+            let is_short = text.len() <= USAGE_CHUNK_BYTES_MAX;
+            let without_choices = || self.edited(text, &top, true, Vec::from_iter(without_choices(&top.members)));
+            self.usage_chunk = (self.include_usage && is_short).then(without_choices);
+            return Ok(false);
+        }
+        if !has_choices && self.include_usage && top.choices.is_some() {
+            put_data(out, &self.edited(text, &top, true, Vec::new()));
+        }
+        if !has_choices || adds_nothing && has_report {
             return Ok(false);
         }
         let edited = self.edited(text, &top, false, edits);
@@ -117,6 +120,18 @@ impl OpenAiStream {
         let template = self.template.as_ref().map_or(0, Template::held_bytes);
         let kept = self.model.capacity() + self.usage_chunk.as_ref().map_or(0, Vec::capacity);
         kept + template + self.choices.held_bytes()
+    }
+}
+
+/// Empties the choices of a usage chunk, as OpenAI's are: clients read all of them, and fail if there is no list.
+fn without_choices(members: &[Member<'_>]) -> Option<Edit> {
+    match members.iter().find(|member| member.name() == "choices") {
+        Some(choices) if choices.value == "[]" => None,
+        Some(choices) => Some(Edit { range: choices.value_span.clone(), replacement: b"[]".to_vec() }),
+        None => {
+            let start = members.first()?.span.start;
+            Some(Edit { range: start..start, replacement: br#""choices":[],"#.to_vec() })
+        }
     }
 }
 
@@ -245,6 +260,33 @@ mod tests {
             relayed(&[&without, &chunk(stop)], false),
             [second.replace(r#""index":1,"id""#, r#""index":0,"id""#), chunk(stop)]
         );
+    }
+
+    #[test]
+    fn a_chunk_after_the_finish_goes_to_the_client_unless_it_has_the_usage_alone() {
+        let end = r#"{"model":"m","choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}"#;
+        let usage = r#""usage":{"prompt_tokens":3,"completion_tokens":2}"#;
+        for (choice, is_relayed) in [
+            (r#"{"index":0,"delta":{}}"#, false),
+            (r#"{"index":0,"delta":{"role":"assistant","content":"","tool_calls":[]},"finish_reason":"stop"}"#, false),
+            (r#"{"index":0}"#, false),
+            (r#"{"index":0,"delta":{"content":"x"}}"#, true),
+            (r#"{"index":0,"delta":{"annotations":[{"type":"url_citation"}]}}"#, true),
+            (r#"{"index":0,"delta":{},"logprobs":{"content":[]}}"#, true),
+            (r#"{"index":1,"delta":{"role":"assistant"}}"#, true),
+        ] {
+            let chunk = format!(r#"{{"model":"m","choices":[{choice}],{usage}}}"#);
+            for include_usage in [false, true] {
+                let went = relayed(&[end, &chunk], include_usage);
+                assert_eq!(went.len(), 1 + usize::from(is_relayed), "{choice} {went:?}");
+            }
+        }
+        // Before the finish it is the beginning of a choice, and without usage it is not a usage chunk.
+        let beginning = format!(r#"{{"model":"m","choices":[{{"index":0,"delta":{{"role":"assistant"}}}}],{usage}}}"#);
+        assert_eq!(relayed(&[&beginning, end], false).len(), 2);
+        assert_eq!(relayed(&[end, r#"{"model":"m","choices":[{"index":0,"delta":{}}]}"#], false).len(), 2);
+        let in_choice = format!(r#"{{"model":"m","choices":[{{"index":0,"delta":{{}},{usage}}}]}}"#);
+        assert_eq!(relayed(&[end, &in_choice], true).len(), 1);
     }
 
     #[test]
