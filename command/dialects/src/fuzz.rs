@@ -108,7 +108,8 @@ fn without_corrections(choices: &str) -> Option<Value> {
 /// True if these members of two responses of the OpenAI dialect are the same but for what strict clients need otherwise.
 fn are_same_but_corrected(some: &[(String, String)], others: &[(String, String)]) -> bool {
     let is_same = |((name, value), (other_name, other)): (&(String, String), &(String, String))| {
-        let may_be_corrected = name == "choices" && (value.contains("tool_calls") || other.contains("tool_calls"));
+        let may_be_corrected =
+            name == "choices" && [value, other].iter().any(|text| text.contains("call") || text.contains("\\u"));
         name == other_name
             && (value == other || may_be_corrected && without_corrections(value) == without_corrections(other))
     };

@@ -97,7 +97,8 @@ impl Choices {
 
     /// The change to a piece of a call whose index is missing, or is that of another call.
     fn call_correction<'a>(&mut self, choice: u64, call: &CallPiece<'a>) -> Option<Correction<'a>> {
-        let (element, bit) = (call.element?, bit(choice));
+        let element = call.element.filter(|element| json::kind(element) == Kind::Object)?;
+        let bit = bit(choice);
         self.listing |= if call.is_empty() { 0 } else { bit };
         let numbering = self.numbering.as_mut().filter(|_| bit != 0)?;
         let index = numbering.numbers.index(choice, call.index, call.mark())?;

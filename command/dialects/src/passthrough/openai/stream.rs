@@ -246,6 +246,7 @@ mod tests {
             (r#"{"index":0.0,"id":"a"},{"id":"a"}"#, r#"{"index":0,"id":"a"},{"index":0,"id":"a"}"#),
             (r#"{"id":"a"},{"id":"b"}"#, r#"{"index":0,"id":"a"},{"index":1,"id":"b"}"#),
             (r#"{"id":"a"},{},{ }"#, r#"{"index":0,"id":"a"},{"index":0},{"index":0 }"#),
+            (r#"[{"id":"a"}],"a",{"id":"a"}"#, r#"[{"id":"a"}],"a",{"index":0,"id":"a"}"#),
         ] {
             let [calls, wanted] =
                 [calls, wanted].map(|calls| chunk(&format!(r#"{{"index":0,"delta":{{"tool_calls":[{calls}]}}}}"#)));
