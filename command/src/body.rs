@@ -47,7 +47,9 @@ pub enum BodyError {
     TooSlow,
     #[error("the content-encoding of the body is not one of {ACCEPTED}, or has more than two of them")]
     UnknownCoding,
-    #[error("the body is not what its content-encoding says")]
+    #[error(
+        "the body cannot be decoded by its content-encoding: it is damaged or cut off, or is zstd that needs a window above 8 MiB or has more than 1,024 frames"
+    )]
     NotAsCoded,
     #[error("the compressed body was not decoded")]
     NotDecoded(LargeBodyError),

@@ -21,7 +21,7 @@ const BY_OTHERS: [(&str, &str); 4] = [
     ("zstd", "28b52ffd244ded0000b07b226e616d65223a22636f6d707265737365642d227d0100e8b330016da46872"),
 ];
 const PARTNERS: &str = "/v1/admin/partners";
-/// One of a token of prompt and of completion each, in the price of tests.
+/// A completion that reports 12 tokens of prompt and 3 of completion.
 const ANSWER: &str = r#"{"id":"a","object":"chat.completion","created":1,"model":"m","choices":[{"index":0,"message":{"role":"assistant","content":"hello"},"finish_reason":"stop"}],"usage":{"prompt_tokens":12,"completion_tokens":3,"total_tokens":15}}"#;
 const EVENTS: [&str; 3] = [
     "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"hello\"}}]}\n\n",
@@ -37,7 +37,7 @@ fn gzip(bytes: impl AsRef<[u8]>) -> Vec<u8> {
 fn bytes_of(hex: &str) -> Vec<u8> {
     hex.as_bytes()
         .chunks(2)
-        .map(|digits| u8::from_str_radix(std::str::from_utf8(digits).unwrap(), 16).unwrap())
+        .map(|digits| u8::from_str_radix(std::str::from_utf8(digits).expect("ASCII"), 16).expect("a byte"))
         .collect()
 }
 
@@ -51,7 +51,7 @@ async fn a_compressed_body_is_the_request_that_it_stands_for() {
         let made = operator.send(Method::POST, PARTNERS, bytes_of(hex)).await.expect("an answer").must(201).json();
         assert_eq!(made["name"], "compressed-".repeat(6), "{coding}");
     }
-    let plain = tenant.app.clone().without("content-encoding");
+    let plain = tenant.app.clone();
     let coded = tenant.app.clone().with("content-encoding", "gzip");
     for path in [NATIVE, OPENAI] {
         let body = tenant.ask("ok");
@@ -61,6 +61,7 @@ async fn a_compressed_body_is_the_request_that_it_stands_for() {
         assert_eq!(cost(&of_coded), cost(&of_plain), "{path}");
     }
     // The upstream gets it as text.
+    assert_eq!(upstream.seen().len(), 4);
     for seen in upstream.seen() {
         assert!(seen.body.get("messages").is_some(), "{:?}", seen.body);
         assert!(!seen.headers.contains_key("content-encoding"));
@@ -134,10 +135,10 @@ async fn an_answer_that_is_compressed_all_the_same_is_read_and_charged_as_report
     ] {
         let (app, mut body) = (tenant.app.clone(), tenant.ask("m"));
         body["stream"] = json!(streamed);
-        let asked = tokio::spawn(async move { app.post(OPENAI, &body).await });
         let content_type = if streamed { "text/event-stream" } else { "application/json" };
-        answer(&mut upstream.called().await, "200 OK", content_type, &coded).await;
-        let reply = asked.await.expect("an answer").must(200);
+        let answered = async { answer(&mut upstream.called().await, "200 OK", content_type, &coded).await };
+        let (reply, ()) = tokio::join!(app.post(OPENAI, &body), answered);
+        let reply = reply.must(200);
         assert!(String::from_utf8_lossy(&reply.body).contains("hello"), "{:?}", reply.body);
         let life = gateway.life(reply.header("x-request-id")).await;
         let usage = &life.last().expect("its end")["payload"]["usage"];
@@ -145,11 +146,11 @@ async fn an_answer_that_is_compressed_all_the_same_is_read_and_charged_as_report
     }
     // An error's words are read as well.
     let (app, body) = (tenant.app.clone(), tenant.ask("m"));
-    let asked = tokio::spawn(async move { app.post(OPENAI, &body).await });
     let words = json!({"error": {"message": "this model has no such thing", "type": "invalid_request_error"}});
     let coded = Coded { coding: "gzip", body: gzip(words.to_string()) };
-    answer(&mut upstream.called().await, "400 Bad Request", "application/json", &coded).await;
-    let refused = asked.await.expect("an answer").must(400);
+    let answered = async { answer(&mut upstream.called().await, "400 Bad Request", "application/json", &coded).await };
+    let (refused, ()) = tokio::join!(app.post(OPENAI, &body), answered);
+    let refused = refused.must(400);
     assert!(String::from_utf8_lossy(&refused.body).contains("this model has no such thing"), "{:?}", refused.body);
 }
 
@@ -165,9 +166,9 @@ async fn an_answer_in_another_coding_is_a_fault_that_says_so_and_is_not_free() {
         (Coded { coding: "gzip", body: gzip(ANSWER)[..60].to_vec() }, "truncated"),
     ] {
         let (app, body) = (tenant.app.clone(), tenant.ask("m"));
-        let asked = tokio::spawn(async move { app.post(OPENAI, &body).await });
-        answer(&mut upstream.called().await, "200 OK", "application/json", &coded).await;
-        let refused = asked.await.expect("an answer").must_be(502, "upstream_error");
+        let answered = async { answer(&mut upstream.called().await, "200 OK", "application/json", &coded).await };
+        let (refused, ()) = tokio::join!(app.post(OPENAI, &body), answered);
+        let refused = refused.must_be(502, "upstream_error");
         let id = refused.header("x-request-id").to_owned();
         let (end, cost) = cost_of(&gateway, &id).await;
         let life: Vec<Value> = gateway.life(&id).await;

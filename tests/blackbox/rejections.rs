@@ -214,16 +214,17 @@ async fn a_parameter_that_an_upstream_rejects_is_named_as_its_client_calls_it() 
     for (path, body, field) in
         [("/v1/messages", messages, "output_config.effort"), ("/oai/v1/responses", responses, "reasoning.effort")]
     {
-        let app = tenant.app.clone();
-        let asked = tokio::spawn(async move { app.post(path, &body).await });
-        let mut call = upstream.called().await;
-        call.takes_the_body().await;
-        let head = format!(
-            "HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
-            said.len()
-        );
-        assert!(call.says(head + &said).await, "the gateway has closed the connection");
-        let error = asked.await.expect("an answer").must(400).json()["error"].clone();
+        let answered = async {
+            let mut call = upstream.called().await;
+            call.takes_the_body().await;
+            let head = format!(
+                "HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+                said.len()
+            );
+            assert!(call.says(head + &said).await, "the gateway has closed the connection");
+        };
+        let (refused, ()) = tokio::join!(tenant.app.post(path, &body), answered);
+        let error = refused.must(400).json()["error"].clone();
         let message = error["message"].as_str().expect("a message");
         assert!(message.starts_with(&format!("{field}: ")) && message.contains("'xhigh' with this model"), "{error}");
         assert_eq!(error["details"]["field"], field, "{error}");

@@ -275,8 +275,8 @@ pub struct WrittenBody {
 }
 
 impl WrittenBody {
-    /// A body that was passed on: nothing is left out of it but what the target's model refuses. What a known server does not take is
-    /// cut out as well, and not listed.
+    /// A body that was passed on. Listed is what the target's model refuses, and `metadata` that OpenAI would not store; other fields
+    /// that a known server does not take are cut out as well, and not listed.
     fn passed_on(EditedBody { bytes, left_out, asks_for_no_thoughts }: EditedBody) -> Self {
         let ignored = Ignored { fields: left_out, ..Ignored::NOTHING };
         Self { bytes, ignored, calls: KeptCalls::All, asks_for_no_thoughts }

@@ -8,10 +8,12 @@ use std::cell::Cell;
 use std::collections::VecDeque;
 use std::io::{self, BufRead, BufReader, Cursor, ErrorKind, Read};
 
+use brotli_decompressor::BrotliDecoderParameter;
 use flate2::bufread::{MultiGzDecoder, ZlibDecoder};
 use http::HeaderMap;
 use http::header::CONTENT_ENCODING;
-use ruzstd::decoding::{FrameDecoder, StreamingDecoder};
+use ruzstd::decoding::errors::{FrameDecoderError, ReadFrameHeaderError};
+use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
 use tokio::time::Instant;
 
 use super::buffer::BodyBuffer;
@@ -55,7 +57,12 @@ impl ContentCoding {
 
     fn decoder<'a>(self, coded: impl BufRead + 'a) -> Box<dyn Read + 'a> {
         match self {
-            Self::Brotli => Box::new(brotli_decompressor::Decompressor::new(coded, DECODED_PIECE)),
+            Self::Brotli => {
+                let mut decoder = brotli_decompressor::Decompressor::new(coded, DECODED_PIECE);
+                // With it, a body would choose a window of up to 1 GiB (it is no part of RFC 7932).
+                decoder.set_parameter(BrotliDecoderParameter::BROTLI_DECODER_PARAM_LARGE_WINDOW, 0);
+                Box::new(decoder)
+            }
             Self::Deflate => Box::new(ZlibDecoder::new(coded)),
             Self::Gzip => Box::new(MultiGzDecoder::new(coded)),
             Self::Zstd => Box::new(ZstdFrames::new(coded)),
@@ -63,7 +70,7 @@ impl ContentCoding {
     }
 }
 
-/// The codings of a body, in the order in which they were applied; none of most bodies.
+/// The codings of a body, in the order in which they were applied; most bodies have none.
 ///
 /// Errors: one of them is not decoded here, or there are too many.
 pub fn codings_of(headers: &HeaderMap) -> Result<Vec<ContentCoding>, BodyError> {
@@ -128,13 +135,16 @@ impl CodedBody {
         let coded = CodedPieces { left: &left, first: Cursor::default(), rest: self.pieces };
         let mut decoder: Box<dyn Read + '_> = Box::new(coded);
         for coding in self.codings.iter().rev() {
-            decoder = coding.decoder(BufReader::with_capacity(DECODED_PIECE, decoder));
+            // A form between two codings is bounded as well: it may become nothing at all, without an end.
+            let coded = BoundedForm { form: decoder, left: BODY_BYTES_MAX };
+            decoder = coding.decoder(BufReader::with_capacity(DECODED_PIECE, coded));
         }
         loop {
             let read = match decoder.read(&mut piece) {
                 Ok(0) => break,
                 Ok(read) => read,
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                Err(error) if error.kind() == ErrorKind::FileTooLarge => return Err(BodyError::TooLarge),
                 Err(_) => return Err(BodyError::NotAsCoded),
             };
             let len = buffer.len() + read;
@@ -174,53 +184,85 @@ impl Read for CodedPieces<'_> {
     }
 }
 
+/// A form of the body that has so many bytes at most.
+struct BoundedForm<R> {
+    form: R,
+    left: usize,
+}
+
+impl<R: Read> Read for BoundedForm<R> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let read = self.form.read(out)?;
+        self.left = self.left.checked_sub(read).ok_or(ErrorKind::FileTooLarge)?;
+        Ok(read)
+    }
+}
+
 /// Frames of zstd, one after the other (RFC 8878, section 3).
-struct ZstdFrames<R: BufRead> {
-    place: FramePlace<R>,
+struct ZstdFrames<R> {
+    coded: R,
+    decoder: FrameDecoder,
+    is_inside: bool,
     frames_left: u32,
 }
 
-enum FramePlace<R: BufRead> {
-    Between(R),
-    Inside(Box<StreamingDecoder<R, FrameDecoder>>),
-    /// The end, or a fault.
-    Over,
-}
-
 impl<R: BufRead> ZstdFrames<R> {
-    const fn new(coded: R) -> Self {
-        Self { place: FramePlace::Between(coded), frames_left: ZSTD_FRAMES_MAX }
+    fn new(coded: R) -> Self {
+        let mut decoder = FrameDecoder::new();
+        decoder.set_max_window_size(ZSTD_WINDOW_MAX);
+        Self { coded, decoder, is_inside: false, frames_left: ZSTD_FRAMES_MAX }
     }
 
-    /// Begins the next frame; `None` after the last one.
-    fn next_frame(&mut self, mut coded: R) -> io::Result<Option<StreamingDecoder<R, FrameDecoder>>> {
-        if coded.fill_buf()?.is_empty() {
-            return Ok(None);
+    /// Begins the next frame; false after the last one.
+    fn begin_frame(&mut self) -> io::Result<bool> {
+        while !self.coded.fill_buf()?.is_empty() {
+            self.frames_left = self.frames_left.checked_sub(1).ok_or(ErrorKind::InvalidData)?;
+            match self.decoder.init(&mut self.coded) {
+                Ok(()) => return Ok(true),
+                // A frame for others, which has no content.
+                Err(FrameDecoderError::ReadFrameHeaderError(ReadFrameHeaderError::SkipFrame { length, .. })) => {
+                    let skipped = io::copy(&mut self.coded.by_ref().take(length.into()), &mut io::sink())?;
+                    if skipped != u64::from(length) {
+                        return Err(ErrorKind::UnexpectedEof.into());
+                    }
+                }
+                Err(error) => return Err(self.fault(error)),
+            }
         }
-        self.frames_left = self.frames_left.checked_sub(1).ok_or(ErrorKind::InvalidData)?;
-        let frame = StreamingDecoder::new_with_max_window_size(coded, ZSTD_WINDOW_MAX);
-        Ok(Some(frame.map_err(|_| ErrorKind::InvalidData)?))
+        Ok(false)
+    }
+
+    /// The fault of the form itself goes before that of what the decoder makes of it.
+    fn fault(&mut self, error: FrameDecoderError) -> io::Error {
+        match self.coded.fill_buf() {
+            Err(of_form) => of_form,
+            Ok(_) => io::Error::new(ErrorKind::InvalidData, error),
+        }
+    }
+
+    fn check_sum(&self) -> io::Result<()> {
+        let (given, found) = (self.decoder.get_checksum_from_data(), self.decoder.get_calculated_checksum());
+        if given.is_none() || given == found { Ok(()) } else { Err(ErrorKind::InvalidData.into()) }
     }
 }
 
 impl<R: BufRead> Read for ZstdFrames<R> {
     fn read(&mut self, decoded: &mut [u8]) -> io::Result<usize> {
         loop {
-            match std::mem::replace(&mut self.place, FramePlace::Over) {
-                FramePlace::Between(coded) => match self.next_frame(coded)? {
-                    Some(frame) => self.place = FramePlace::Inside(Box::new(frame)),
-                    None => return Ok(0),
-                },
-                FramePlace::Inside(mut frame) => {
-                    let read = frame.read(decoded)?;
-                    if read > 0 {
-                        self.place = FramePlace::Inside(frame);
-                        return Ok(read);
-                    }
-                    self.place = FramePlace::Between(frame.into_inner());
-                }
-                FramePlace::Over => return Ok(0),
+            if !self.is_inside && !self.begin_frame()? {
+                return Ok(0);
             }
+            self.is_inside = true;
+            while self.decoder.can_collect() == 0 && !self.decoder.is_finished() {
+                let block = self.decoder.decode_blocks(&mut self.coded, BlockDecodingStrategy::UptoBlocks(1));
+                block.map_err(|error| self.fault(error))?;
+            }
+            let read = self.decoder.read(decoded)?;
+            if read > 0 {
+                return Ok(read);
+            }
+            self.check_sum()?;
+            self.is_inside = false;
         }
     }
 }

@@ -20,11 +20,10 @@ use events::refusal::Refusal;
 use events::terms::Requirements;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue};
-use http_body_util::{BodyExt, Limited};
 use openapi::refusals;
 use projections::caller::Caller;
 use projections::tables::CatchUp;
-use provider_client::{LoopEntries, RequestBody, SendError, Transmission};
+use provider_client::{LoopEntries, RequestBody, Transmission};
 use tokio::time::timeout;
 
 use crate::body::HeldBody;
@@ -32,7 +31,7 @@ use crate::body::large_bodies::LargeBodies;
 use crate::body::memory::{BodyOwner, BodyPermit};
 use crate::figures::TokenCount;
 use crate::inference::authorized::{authorize, not_current, require_strategy_choice};
-use crate::inference::calls::upstream_response::Outgoing;
+use crate::inference::calls::upstream_response::{AnswerSource, Outgoing};
 use crate::inference::keys::provider_keys::{KeyAttempts, NextKey};
 use crate::inference::node::gateway::Gateway;
 use crate::inference::planned::plan::{no_offer, not_allowed};
@@ -259,8 +258,11 @@ impl Counting<'_> {
         let client = self.gateway.providers.clients.client(&credentials.provider);
         let response = client.send(caller.chain.tenant, request).await;
         let (parts, body) = response.map_err(|error| CallFailure::of(Cause::Send(error)))?.into_parts();
-        let collected = Limited::new(body, ANSWER_BYTES_MAX).collect().await;
-        let answer = collected.map_err(|_| CallFailure::of(Cause::Send(SendError::Closed)))?.to_bytes();
+        let answer = match AnswerSource::of(&parts.headers, body).whole(ANSWER_BYTES_MAX).await {
+            // The status of a refusal says enough.
+            Err(Cause::Fault(_)) if !parts.status.is_success() => Bytes::new(),
+            answer => answer.map_err(CallFailure::of)?,
+        };
         Ok((parts.status.as_u16(), parts.headers, answer))
     }
 }

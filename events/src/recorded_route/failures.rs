@@ -34,7 +34,7 @@ pub fn in_words(reason: &str) -> String {
         HEDGED => "another call that was made at the same time answered first",
         "in_band_error" => "the provider reported an error within its answer",
         "truncated" => "the provider's answer broke off",
-        "coding" => "the provider's answer was compressed, although it was asked not to",
+        "coding" => "the provider's answer was compressed in a way that the gateway cannot decode",
         "too_large" => "the provider's answer was too large",
         "no_memory" => "the gateway had no memory for the answer",
         "not_read" => "the gateway could not read the answer",

@@ -96,9 +96,11 @@ impl ProcessLimits {
             self.all().iter().enumerate().flat_map(of).filter(|(_, measure, ..)| is_counted(*measure))
         };
         let shortages = measures().filter_map(|(index, measure, bound, amount)| {
-            Some((index, measure, bound, slots[index].shortage(measure, bound, amount)?))
+            let shortage = slots[index].shortage(measure, bound, amount)?;
+            // Of limits that it never fits into, the one that needs the lowest output cap.
+            Some(((shortage, amount.saturating_sub(bound)), (index, measure, bound)))
         });
-        if let Some((index, measure, bound, shortage)) = shortages.max_by_key(|(.., shortage)| *shortage) {
+        if let Some(((shortage, _), (index, measure, bound))) = shortages.max_by_key(|(most, _)| *most) {
             return Err(LimitExceeded { limit: &self.all()[index].limit, measure, bound, shortage });
         }
         let counted = measures()

@@ -11,7 +11,7 @@ pub enum UpstreamFault {
     Malformed(&'static str),
     #[error("the upstream's answer ended before it was complete")]
     Truncated,
-    #[error("the upstream's answer is compressed in a way that was not asked for")]
+    #[error("the upstream's answer has a content coding that the gateway does not decode, or is damaged")]
     Coding,
     /// `retryable`: a retry or another target may succeed.
     #[error("the upstream reported an error inside its answer")]

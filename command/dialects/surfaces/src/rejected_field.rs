@@ -1,28 +1,10 @@
-//! A rejection by an upstream, which names a parameter of its own dialect, in the words of the client: its field, and what programs look for
-//! before they send the request again without it.
+//! The client's name for a parameter that an upstream rejects, and the words by which Claude Code knows to send the request again
+//! without it.
 
 use events::refusal::{ErrorCode, Refusal};
 use intermediate::chat::Feature;
 
 use crate::{ErrorForm, Surface};
-
-/// The parameters by which upstreams of OpenAI's dialect reject a request, and what they ask for.
-const PARAMETERS: [(&str, Feature); 14] = [
-    ("frequency_penalty", Feature::FrequencyPenalty),
-    ("logit_bias", Feature::LogitBias),
-    ("logprobs", Feature::Logprobs),
-    ("n", Feature::Choices),
-    ("parallel_tool_calls", Feature::OneToolCall),
-    ("presence_penalty", Feature::PresencePenalty),
-    ("reasoning_effort", Feature::ReasoningEffort),
-    ("response_format", Feature::JsonSchema),
-    ("seed", Feature::Seed),
-    ("service_tier", Feature::ServiceTier),
-    ("tool_choice", Feature::ToolNamed),
-    ("top_k", Feature::TopK),
-    ("top_logprobs", Feature::Logprobs),
-    ("user", Feature::User),
-];
 
 /// The refusal with the client's name for the parameter that the upstream rejects, if that is another one.
 pub fn with_client_field(surface: Surface, refusal: Refusal) -> Refusal {
@@ -37,17 +19,25 @@ pub fn with_client_field(surface: Surface, refusal: Refusal) -> Refusal {
 }
 
 fn client_field(surface: Surface, param: &str) -> Option<&'static str> {
+    // The upstreams that name a parameter are those of its dialect.
+    if matches!(surface, Surface::OpenAi | Surface::OpenAiEmbeddings) {
+        return None;
+    }
     if matches!(param, "max_tokens" | "max_completion_tokens") {
         return match surface {
             Surface::Native | Surface::Responses => Some("max_output_tokens"),
-            Surface::Anthropic | Surface::Completions => Some("max_tokens"),
-            // Its clients know both names.
-            Surface::OpenAi | Surface::OpenAiEmbeddings => None,
+            _ => Some("max_tokens"),
         };
     }
-    let (_, feature) = PARAMETERS.iter().find(|(name, _)| *name == param)?;
-    // The type is a part of what the parameter has.
-    (surface.spec().field_of)(*feature).map(|field| field.trim_end_matches(".type"))
+    let fields = |surface: Surface| move |feature: &Feature| (surface.spec().field_of)(*feature).map(parameter_of);
+    let openai = fields(Surface::OpenAi);
+    // Of several features with one parameter, the surface may have one alone.
+    Feature::ALL.iter().filter(|feature| openai(feature) == Some(param)).find_map(fields(surface))
+}
+
+/// The parameter that has this field: a rejection names `response_format`, and not its type.
+fn parameter_of(field: &'static str) -> &'static str {
+    field.trim_end_matches(".type")
 }
 
 #[cfg(test)]
@@ -94,6 +84,8 @@ mod tests {
             (Surface::OpenAi, "reasoning_effort"),
             (Surface::OpenAi, "response_format"),
             (Surface::OpenAi, "max_completion_tokens"),
+            (Surface::OpenAi, "top_logprobs"),
+            (Surface::OpenAi, "n"),
             (Surface::Anthropic, "messages"),
             (Surface::Anthropic, "service_tier"),
         ] {

@@ -12,7 +12,7 @@ use crate::body::large_bodies::LargeBodyError;
 use crate::body::memory::{BodyBounds, BodyMemory, BodyOwner, BoundOf};
 
 const TEXT: &str = r#"{"name":"compressed-compressed-compressed-compressed-compressed-compressed-"}"#;
-/// What other encoders make of [`TEXT`]: zlib's, Google's of brotli (by Node.js), and the command `zstd`, with its checksum.
+/// [`TEXT`] as other encoders write it: zlib, Google's of brotli (by Node.js), and the command `zstd`, with its checksum.
 const BY_OTHERS: [(&str, &str); 4] = [
     ("gzip", "1f8b0800000000000003ab56ca4bcc4d55b2524acecf2d284a2d2e4e4dd12593a9540b00fc4ab72e4d000000"),
     ("deflate", "789cab56ca4bcc4d55b2524acecf2d284a2d2e4e4dd12593a9540b0077e21da8"),
@@ -146,6 +146,32 @@ fn what_is_truncated_or_changed_is_refused_and_never_taken_for_less() {
     // A window of 128 MiB.
     let large_window = bytes_of("28b52ffd008802010000");
     assert_eq!(decode_with(&["zstd"], large_window), Err(BodyError::NotAsCoded));
+}
+
+#[test]
+fn forms_between_two_codings_are_bounded_though_they_become_nothing() {
+    // Empty blocks of deflate and empty frames of zstd, many for each byte of the form around them.
+    let empty_blocks = [vec![0x78, 1], [0, 0, 0, 0xff, 0xff].repeat(8 * MIB)].concat();
+    let skipped = [&0x184D_2A50_u32.to_le_bytes()[..], &u32::MAX.to_le_bytes(), &vec![0; 33 * MIB]].concat();
+    for (codings, coded) in [("deflate, gzip", gzip(&empty_blocks)), ("zstd, gzip", gzip(&skipped))] {
+        assert!(coded.len() < MIB);
+        assert_eq!(decode_with(&[codings], coded), Err(BodyError::TooLarge), "{codings}");
+    }
+}
+
+#[test]
+fn brotli_with_a_window_that_its_standard_does_not_have_is_refused() {
+    // The beginning of a stream with a window of 1 GiB.
+    assert_eq!(decode_with(&["br"], bytes_of("111effff0f00000000")), Err(BodyError::NotAsCoded));
+}
+
+#[test]
+fn frames_of_zstd_for_others_are_skipped_and_a_wrong_checksum_is_refused() {
+    let mut coded =
+        [&0x184D_2A5F_u32.to_le_bytes()[..], &3_u32.to_le_bytes(), b"abc", &bytes_of(BY_OTHERS[3].1)].concat();
+    assert_eq!(&*decode_with(&["zstd"], &coded).unwrap().0, TEXT.as_bytes());
+    *coded.last_mut().unwrap() ^= 1;
+    assert_eq!(decode_with(&["zstd"], &coded), Err(BodyError::NotAsCoded));
 }
 
 #[test]

@@ -59,9 +59,11 @@ fn of_two_bodies_that_grow_at_the_same_time_one_gets_through() {
     let memory = BodyMemory::new(BOUNDS);
     let (arrived, grown) = (AtomicUsize::new(0), AtomicUsize::new(0));
     // Threads that slept until the other is there would not go on at the same time.
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(60);
     let meet = |times: usize| {
         arrived.fetch_add(1, Ordering::SeqCst);
         while arrived.load(Ordering::SeqCst) < 2 * times {
+            assert!(std::time::Instant::now() < until, "the other thread has failed");
             std::thread::yield_now();
         }
     };

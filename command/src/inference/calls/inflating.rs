@@ -1,12 +1,13 @@
 //! Answers that an upstream has compressed with gzip or deflate, although it was asked not to: some networks in front of servers do so.
-//! They are inflated piece by piece as they arrive, so that streams stay streams. Each piece is bounded, however much a few bytes stand
-//! for. Other codings have windows of many megabytes, which a stream would hold until its end: they are faults.
+//! They are inflated as they arrive, so that streams stay streams, in bounded pieces, however much a few bytes stand for. Codings with
+//! windows of many megabytes, which a stream would hold until its end, are faults. An answer that is not compressed, whatever its header
+//! says, is taken as it is.
 
-use std::io::{self, BufRead, ErrorKind, Read};
+use std::io::Write;
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use dialects::UpstreamFault;
-use flate2::bufread::{MultiGzDecoder, ZlibDecoder};
+use flate2::write::{MultiGzDecoder, ZlibDecoder};
 use http::HeaderMap;
 use http::header::CONTENT_ENCODING;
 use provider_client::ResponseBody;
@@ -14,8 +15,12 @@ use provider_client::ResponseBody;
 use super::upstream_response::next_data;
 use crate::inference::upstream::failure::Cause;
 
-/// The bytes that are inflated at a time.
+/// The most bytes that are inflated at a time: they become a thousand times as many at most.
+const STEP: usize = 64;
+/// The most bytes that are handed out at a time.
 const PIECE: usize = 16 * 1024;
+/// Codings that are not inflated (IANA's registry), and are compressed all the same.
+const NOT_INFLATED: [&str; 6] = ["br", "compress", "dcb", "dcz", "x-compress", "zstd"];
 
 /// The coding of an answer, of those that are inflated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,18 +30,36 @@ pub enum InflatedCoding {
 }
 
 impl InflatedCoding {
-    /// The coding of an answer; `None` of most.
+    /// The coding of an answer; `None` of most, and of one whose coding is no known name.
     ///
-    /// Errors: another coding.
+    /// Errors: a coding that is not inflated, or several.
     pub fn of(headers: &HeaderMap) -> Result<Option<Self>, UpstreamFault> {
-        let Some(coding) = headers.get(CONTENT_ENCODING) else { return Ok(None) };
-        let is = |name: &str| coding.as_bytes().trim_ascii().eq_ignore_ascii_case(name.as_bytes());
-        match () {
-            () if headers.get_all(CONTENT_ENCODING).iter().count() > 1 => Err(UpstreamFault::Coding),
-            () if is("") || is("identity") => Ok(None),
-            () if is("gzip") || is("x-gzip") => Ok(Some(Self::Gzip)),
-            () if is("deflate") => Ok(Some(Self::Deflate)),
-            () => Err(UpstreamFault::Coding),
+        let mut found = None;
+        for value in headers.get_all(CONTENT_ENCODING) {
+            for name in value.to_str().unwrap_or_default().split(',').map(str::trim) {
+                let is = |known: &str| name.eq_ignore_ascii_case(known);
+                let coding = match () {
+                    () if is("gzip") || is("x-gzip") => Self::Gzip,
+                    () if is("deflate") => Self::Deflate,
+                    () if NOT_INFLATED.into_iter().any(is) => return Err(UpstreamFault::Coding),
+                    () => continue,
+                };
+                if found.replace(coding).is_some() {
+                    return Err(UpstreamFault::Coding);
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// The form of a body that is said to be in this coding, by its first byte. No answer of a dialect begins as one that is.
+    fn form_beginning_with(self, first: u8) -> Form {
+        match self {
+            // RFC 1952, section 2.3.1.
+            Self::Gzip if first == 0x1f => Form::Gzip(MultiGzDecoder::new(Vec::new())),
+            // RFC 1950, section 2.2: the method is 8.
+            Self::Deflate if first & 0x0f == 8 => Form::Deflate(ZlibDecoder::new(Vec::new())),
+            Self::Gzip | Self::Deflate => Form::Plain,
         }
     }
 }
@@ -55,109 +78,96 @@ impl InflatingBody {
     /// The next piece of the answer; `None` at its end.
     pub async fn next(&mut self) -> Result<Option<Bytes>, Cause> {
         loop {
-            match self.inflater.next() {
-                Ok(Inflated::Piece(piece)) => return Ok(Some(piece)),
-                Ok(Inflated::End) => return Ok(None),
-                Ok(Inflated::NeedsMore) => {}
-                Err(fault) => return Err(Cause::Fault(fault)),
+            if let Some(piece) = self.inflater.next().map_err(Cause::Fault)? {
+                return Ok(Some(piece));
             }
             match next_data(&mut self.body).await? {
                 Some(chunk) => self.inflater.push(chunk),
-                None => self.inflater.end(),
+                None => return self.inflater.end().map(|()| None).map_err(Cause::Fault),
             }
         }
     }
 }
 
-/// The outcome of one step.
-#[derive(Debug, PartialEq, Eq)]
-enum Inflated {
-    Piece(Bytes),
-    NeedsMore,
-    End,
+/// Inflates what is pushed into it.
+struct Inflater {
+    /// The compressed bytes that have arrived, and are not inflated yet.
+    chunk: Bytes,
+    /// The inflated bytes that are not handed out yet.
+    ready: Bytes,
+    form: Form,
 }
 
-/// Inflates what is pushed into it.
-enum Inflater {
-    Gzip(MultiGzDecoder<Pushed>),
-    Deflate(ZlibDecoder<Pushed>),
+/// The form of the bytes that arrive.
+enum Form {
+    /// Nothing has arrived.
+    Expected(InflatedCoding),
+    Gzip(MultiGzDecoder<Vec<u8>>),
+    Deflate(ZlibDecoder<Vec<u8>>),
+    /// They are not compressed.
+    Plain,
 }
 
 impl Inflater {
-    fn of(coding: InflatedCoding) -> Self {
-        match coding {
-            InflatedCoding::Gzip => Self::Gzip(MultiGzDecoder::new(Pushed::default())),
-            InflatedCoding::Deflate => Self::Deflate(ZlibDecoder::new(Pushed::default())),
-        }
+    const fn of(coding: InflatedCoding) -> Self {
+        Self { chunk: Bytes::new(), ready: Bytes::new(), form: Form::Expected(coding) }
     }
 
     /// Pushes a chunk; all of those before it are inflated.
     fn push(&mut self, chunk: Bytes) {
-        self.pushed().chunk = chunk;
+        self.chunk = chunk;
     }
 
-    fn end(&mut self) {
-        self.pushed().is_over = true;
-    }
-
-    fn pushed(&mut self) -> &mut Pushed {
-        match self {
-            Self::Gzip(decoder) => decoder.get_mut(),
-            Self::Deflate(decoder) => decoder.get_mut(),
-        }
-    }
-
-    fn next(&mut self) -> Result<Inflated, UpstreamFault> {
-        // An answer without a byte, as some have with a status alone, is no compressed one.
-        if self.pushed().is_over && !self.pushed().has_begun {
-            return Ok(Inflated::End);
-        }
-        let mut piece = vec![0; PIECE];
-        let read = match self {
-            Self::Gzip(decoder) => decoder.read(&mut piece),
-            Self::Deflate(decoder) => decoder.read(&mut piece),
-        };
-        match read {
-            Ok(0) => Ok(Inflated::End),
-            Ok(read) => {
-                piece.truncate(read);
-                Ok(Inflated::Piece(piece.into()))
+    /// The next piece; `None` if it needs more bytes.
+    fn next(&mut self) -> Result<Option<Bytes>, UpstreamFault> {
+        while self.ready.is_empty() {
+            let Some(first) = self.chunk.first() else { return Ok(None) };
+            if let Form::Expected(coding) = self.form {
+                self.form = coding.form_beginning_with(*first);
             }
-            Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(Inflated::NeedsMore),
-            Err(error) if error.kind() == ErrorKind::UnexpectedEof => Err(UpstreamFault::Truncated),
-            Err(_) => Err(UpstreamFault::Coding),
+            let step = self.chunk.split_to(self.chunk.len().min(STEP));
+            self.ready = self.form.inflated(step)?;
+        }
+        Ok(Some(self.ready.split_to(self.ready.len().min(PIECE))))
+    }
+
+    /// No more will come. Errors: the answer has broken off.
+    fn end(&mut self) -> Result<(), UpstreamFault> {
+        let is_whole = match &mut self.form {
+            // An answer without a byte, as some have with a status alone, is no compressed one.
+            Form::Expected(_) | Form::Plain => true,
+            Form::Gzip(decoder) => decoder.try_finish().is_ok(),
+            Form::Deflate(decoder) => decoder.try_finish().is_ok(),
+        };
+        if is_whole { Ok(()) } else { Err(UpstreamFault::Truncated) }
+    }
+}
+
+impl Form {
+    fn inflated(&mut self, bytes: Bytes) -> Result<Bytes, UpstreamFault> {
+        match self {
+            Self::Gzip(decoder) => inflate(decoder, &bytes, MultiGzDecoder::get_mut),
+            Self::Deflate(decoder) => inflate(decoder, &bytes, ZlibDecoder::get_mut),
+            Self::Expected(_) | Self::Plain => Ok(bytes),
         }
     }
 }
 
-/// The compressed bytes that have arrived, and are not inflated yet. At their end they block, unless no more will come.
-#[derive(Default)]
-struct Pushed {
-    chunk: Bytes,
-    has_begun: bool,
-    is_over: bool,
-}
-
-impl Read for Pushed {
-    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        let read = self.fill_buf()?.read(out)?;
-        self.consume(read);
-        Ok(read)
-    }
-}
-
-impl BufRead for Pushed {
-    fn fill_buf(&mut self) -> io::Result<&[u8]> {
-        if self.chunk.is_empty() && !self.is_over {
-            return Err(ErrorKind::WouldBlock.into());
+/// All that these bytes stand for. What comes after the end of the compressed form is not read.
+fn inflate<D: Write>(
+    decoder: &mut D,
+    mut bytes: &[u8],
+    inflated: impl Fn(&mut D) -> &mut Vec<u8>,
+) -> Result<Bytes, UpstreamFault> {
+    while !bytes.is_empty() {
+        match decoder.write(bytes).map_err(|_| UpstreamFault::Coding)? {
+            0 => break,
+            taken => bytes = bytes.get(taken..).unwrap_or_default(),
         }
-        self.has_begun |= !self.chunk.is_empty();
-        Ok(&self.chunk)
     }
-
-    fn consume(&mut self, bytes: usize) {
-        self.chunk.advance(bytes.min(self.chunk.len()));
-    }
+    // Otherwise a part would stay in its window until more bytes come.
+    decoder.flush().map_err(|_| UpstreamFault::Coding)?;
+    Ok(std::mem::take(inflated(decoder)).into())
 }
 
 #[cfg(test)]
@@ -196,25 +206,21 @@ mod tests {
     }
 
     /// All that can be inflated so far.
-    fn drain(inflater: &mut Inflater, text: &mut Vec<u8>) -> Result<Inflated, UpstreamFault> {
-        loop {
-            match inflater.next()? {
-                Inflated::Piece(piece) => text.extend_from_slice(&piece),
-                end => return Ok(end),
-            }
+    fn drain(inflater: &mut Inflater, text: &mut Vec<u8>) -> Result<(), UpstreamFault> {
+        while let Some(piece) = inflater.next()? {
+            assert!(piece.len() <= PIECE);
+            text.extend_from_slice(&piece);
         }
+        Ok(())
     }
 
     fn inflated(coding: InflatedCoding, coded: &[u8], chunk: usize) -> Result<Vec<u8>, UpstreamFault> {
         let (mut inflater, mut text) = (Inflater::of(coding), Vec::new());
         for chunk in coded.chunks(chunk) {
             inflater.push(Bytes::copy_from_slice(chunk));
-            if drain(&mut inflater, &mut text)? == Inflated::End {
-                return Ok(text);
-            }
+            drain(&mut inflater, &mut text)?;
         }
-        inflater.end();
-        drain(&mut inflater, &mut text).map(|_| text)
+        inflater.end().map(|()| text)
     }
 
     #[test]
@@ -226,7 +232,7 @@ mod tests {
             let (mut inflater, mut text, mut begins) = (Inflater::of(coding), Vec::new(), 0);
             for (at, end) in ends.into_iter().enumerate() {
                 inflater.push(Bytes::copy_from_slice(&coded[begins..end]));
-                assert_eq!(drain(&mut inflater, &mut text), Ok(Inflated::NeedsMore));
+                drain(&mut inflater, &mut text).unwrap();
                 assert_eq!(text, EVENTS[..=at].concat().as_bytes(), "{coding:?}");
                 begins = end;
             }
@@ -242,26 +248,45 @@ mod tests {
     }
 
     #[test]
-    fn what_breaks_off_or_is_something_else_is_a_fault() {
+    fn many_events_that_come_at_once_are_all_there_before_more_comes() {
+        let events = EVENTS.concat().repeat(1000);
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
+        encoder.write_all(events.as_bytes()).and_then(|()| encoder.flush()).unwrap();
+        let (mut inflater, mut text) = (Inflater::of(InflatedCoding::Gzip), Vec::new());
+        inflater.push(encoder.get_ref().clone().into());
+        drain(&mut inflater, &mut text).unwrap();
+        assert_eq!((events.len() > 2 * PIECE, text.len()), (true, events.len()));
+    }
+
+    #[test]
+    fn what_breaks_off_or_is_damaged_is_a_fault() {
         for (coding, coded, _) in flushed() {
-            let cut = &coded[..coded.len() - 9];
-            assert_eq!(inflated(coding, cut, 4), Err(UpstreamFault::Truncated), "{coding:?}");
-            assert_eq!(inflated(coding, b"{\"choices\":[]}", 4), Err(UpstreamFault::Coding), "{coding:?}");
+            for chunk in [4, coded.len()] {
+                let cut = &coded[..coded.len() - 9];
+                assert_eq!(inflated(coding, cut, chunk), Err(UpstreamFault::Truncated), "{coding:?}");
+            }
+            let mut damaged = coded.clone();
+            damaged[12] ^= 0xff;
+            assert!(inflated(coding, &damaged, 4).is_err(), "{coding:?}");
             assert_eq!(inflated(coding, b"", 4), Ok(Vec::new()), "{coding:?}");
         }
     }
 
     #[test]
-    fn a_few_bytes_come_as_many_bounded_pieces() {
-        let coded = gzip(&vec![b' '; 8 * 1024 * 1024]);
-        let mut inflater = Inflater::of(InflatedCoding::Gzip);
-        inflater.push(coded.into());
-        let mut pieces = 0;
-        while let Inflated::Piece(piece) = inflater.next().unwrap() {
-            assert!(piece.len() <= PIECE);
-            pieces += 1;
+    fn what_is_not_compressed_is_taken_as_it_is_whatever_its_header_says() {
+        for text in
+            [r#"{"choices":[]}"#, "data: {}\n\n", "event: x\n\n", ": comment\n\n", "\n\n{}", "\r\n", "[]", "<html>"]
+        {
+            for coding in [InflatedCoding::Gzip, InflatedCoding::Deflate] {
+                assert_eq!(inflated(coding, text.as_bytes(), 3).unwrap(), text.as_bytes(), "{coding:?}");
+            }
         }
-        assert_eq!(pieces, 512);
+    }
+
+    #[test]
+    fn a_few_bytes_come_as_many_bounded_pieces() {
+        let text = vec![b' '; 8 * 1024 * 1024];
+        assert_eq!(inflated(InflatedCoding::Gzip, &gzip(&text), 1 << 20).unwrap(), text);
     }
 
     #[test]
@@ -270,7 +295,12 @@ mod tests {
             let values = values.iter().map(|value| (CONTENT_ENCODING, HeaderValue::from_str(value).unwrap()));
             InflatedCoding::of(&values.collect())
         };
-        assert_eq!((of(&[]), of(&["identity"]), of(&[""])), (Ok(None), Ok(None), Ok(None)));
+        for values in
+            [&[][..], &["identity"], &[""], &["identity, identity"], &["identity", "identity"], &["utf-8"], &["none"]]
+        {
+            assert_eq!(of(values), Ok(None), "{values:?}");
+        }
+        assert_eq!(of(&["identity, gzip"]), Ok(Some(InflatedCoding::Gzip)));
         assert_eq!((of(&["GZip"]), of(&["x-gzip"])), (Ok(Some(InflatedCoding::Gzip)), Ok(Some(InflatedCoding::Gzip))));
         assert_eq!(of(&["deflate"]), Ok(Some(InflatedCoding::Deflate)));
         for values in [&["br"][..], &["zstd"], &["gzip, gzip"], &["gzip", "gzip"]] {

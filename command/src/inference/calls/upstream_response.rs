@@ -5,7 +5,7 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use chrono::{DateTime, Utc};
 use dialects::provider_dialects::{Endpoint, Framing, InProcessBody, Invocation, KeyBlame, Transport};
 use dialects::{REFUSAL_BYTES_MAX, UpstreamFault, UpstreamRefusalKind, read_refusal};
@@ -75,7 +75,7 @@ pub struct UpstreamBody {
     sent: Credentials,
 }
 
-enum AnswerSource {
+pub enum AnswerSource {
     Http(ResponseBody),
     /// Boxed: few answers are compressed.
     Inflating(Box<InflatingBody>),
@@ -468,12 +468,24 @@ async fn keep(
 }
 
 impl AnswerSource {
-    fn of(headers: &HeaderMap, body: ResponseBody) -> Self {
+    pub fn of(headers: &HeaderMap, body: ResponseBody) -> Self {
         match InflatedCoding::of(headers) {
             Ok(None) => Self::Http(body),
             Ok(Some(coding)) => Self::Inflating(Box::new(InflatingBody::new(coding, body))),
             Err(_) => Self::Undecoded,
         }
+    }
+
+    /// The whole of an answer that has so many bytes at most.
+    pub async fn whole(mut self, bytes_max: usize) -> Result<Bytes, Cause> {
+        let mut whole = BytesMut::new();
+        while let Some(chunk) = self.next().await? {
+            if whole.len() + chunk.len() > bytes_max {
+                return Err(Cause::Fault(UpstreamFault::TooLarge));
+            }
+            whole.extend_from_slice(&chunk);
+        }
+        Ok(whole.freeze())
     }
 
     /// The answer's length, if its head gives one.

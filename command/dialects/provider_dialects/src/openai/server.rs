@@ -35,7 +35,7 @@ pub struct Deviations {
     /// The ids of tool calls that it takes.
     pub call_ids: CallIdRule,
     /// True if it refuses `metadata` of a response that it does not store.
-    pub stores_metadata_alone: bool,
+    pub takes_metadata_only_if_stored: bool,
     /// True if it gives one choice alone.
     gives_one_choice: bool,
     /// The only fields that it takes, because it refuses others; `None` if it ignores those.
@@ -53,7 +53,7 @@ const NONE: Deviations = Deviations {
     takes_reasoning: true,
     takes_call_signatures: false,
     call_ids: CallIdRule::Any,
-    stores_metadata_alone: false,
+    takes_metadata_only_if_stored: false,
     gives_one_choice: false,
     fields: None,
     members: None,
@@ -71,7 +71,7 @@ pub const fn deviations(server: Server) -> &'static Deviations {
             hosts: &["api.openai.com", "eu.api.openai.com", "us.api.openai.com"],
             output_cap_field: Some(OutputCapField::MaxCompletionTokens),
             call_ids: CallIdRule::OPENAI,
-            stores_metadata_alone: true,
+            takes_metadata_only_if_stored: true,
             ..NONE
         },
         // Refuses unknown fields with 422, also of messages.

@@ -18,7 +18,7 @@ use crate::passthrough::{
     EFFORT, RefusedFields, THOUGHT_FIELDS, asks, asks_for_no_thoughts, refused_sampling, refuses_effort,
 };
 
-/// The member that OpenAI keeps with a stored response. It has been recorded.
+/// The member that OpenAI takes only for stored responses. The gateway has recorded it.
 const METADATA: &str = "metadata";
 /// The member of a tool call that has Google's signature.
 const CALL_SIGNATURE: &str = "extra_content";
@@ -34,6 +34,8 @@ pub fn edit_fields(
     let deviations = deviations(target.server.unwrap_or(Server::Other));
     let members: Vec<_> = json::members(text).map_while(Result::ok).collect();
     let is_stored = || members.iter().any(|member| member.name() == "store" && member.value == "true");
+    let is_metadata_left_out =
+        || deviations.takes_metadata_only_if_stored && !target.allowed_fields.contains(METADATA) && !is_stored();
     let has_own_seed = members.iter().any(|member| member.name() == deviations.seed);
     // A server that refuses fields that it does not know refuses a switch as well.
     let keeps_switches = !refused.contains(RefusedParameter::EffortWithTools)
@@ -48,7 +50,7 @@ pub fn edit_fields(
             left_out.push(member.span.start);
             has_wish |= THOUGHT_FIELDS.contains(&field) && json::kind(member.value) != Kind::Null;
             found.extend(asks(member).then_some(field));
-        } else if name == METADATA && deviations.stores_metadata_alone && !is_stored() {
+        } else if name == METADATA && is_metadata_left_out() {
             left_out.push(member.span.start);
             found.extend((json::kind(member.value) != Kind::Null).then_some(METADATA));
         } else if name == "seed" && deviations.seed != "seed" {

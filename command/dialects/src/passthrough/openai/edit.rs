@@ -35,7 +35,8 @@ pub fn edited_body(
     let mut refused_fields = RefusedFields::default();
     let has_metadata = !facts.directives.metadata.is_empty();
     if !refused.is_empty()
-        || deviations.is_some_and(|server| server.changes_fields() || has_metadata && server.stores_metadata_alone)
+        || deviations
+            .is_some_and(|server| server.changes_fields() || has_metadata && server.takes_metadata_only_if_stored)
     {
         refused_fields = edit_fields(text, target, refused, &mut edits)?;
         if refused.contains(RefusedParameter::EffortWithTools) {

@@ -14,6 +14,12 @@ use crate::passthrough::rewrite::{Change, plan, rewritten_with};
 
 /// Longest usage chunk that is kept until the end, in bytes. A longer one is replaced by the gateway's own.
 const USAGE_CHUNK_BYTES_MAX: usize = 64 * 1024;
+/// The members of a usage chunk. Others, such as citations, are content to somebody.
+#[rustfmt::skip]
+const USUAL: [&str; 11] = [
+    "choices", "created", "id", "model", "object", "obfuscation", "provider", "service_tier", "system_fingerprint", "usage",
+    "x_groq",
+];
 
 /// Templates that one stream makes: each copies a chunk, in vain where each chunk has its own fields.
 const TEMPLATES_MAX: u32 = 8;
@@ -71,7 +77,9 @@ impl OpenAiStream {
         // Azure's first chunk (`prompt_filter_results`) and usage chunks have an empty list of choices. Neither goes to
         // clients that did not ask for usage, and usage waits for the end. Of some servers (OpenRouter), the usage chunk
         // has the choices once more, with nothing in them. An object without a list is not a chunk.
-        if adds_nothing && top.usage.is_some() {
+        let says_more =
+            || has_choices && !self.include_usage && top.members.iter().any(|member| !USUAL.contains(&member.name()));
+        if adds_nothing && top.usage.is_some() && !says_more() {
             let is_short = text.len() <= USAGE_CHUNK_BYTES_MAX;
             let without_choices = || self.edited(text, &top, true, Vec::from_iter(without_choices(&top.members)));
             self.usage_chunk = (self.include_usage && is_short).then(without_choices);
@@ -286,6 +294,9 @@ mod tests {
         let beginning = format!(r#"{{"model":"m","choices":[{{"index":0,"delta":{{"role":"assistant"}}}}],{usage}}}"#);
         assert_eq!(relayed(&[&beginning, end], false).len(), 2);
         assert_eq!(relayed(&[end, r#"{"model":"m","choices":[{"index":0,"delta":{}}]}"#], false).len(), 2);
+        let cited = format!(r#"{{"model":"m","citations":["a"],"choices":[{{"index":0,"delta":{{}}}}],{usage}}}"#);
+        let went = relayed(&[end, &cited], false);
+        assert!(went.len() == 2 && went[1].contains("citations") && !went[1].contains("usage"), "{went:?}");
         let in_choice = format!(r#"{{"model":"m","choices":[{{"index":0,"delta":{{}},{usage}}}]}}"#);
         assert_eq!(relayed(&[end, &in_choice], true).len(), 1);
     }

@@ -75,21 +75,9 @@ fn a_server_is_sent_only_what_it_takes() {
     assert!(std::str::from_utf8(&sent).unwrap().contains(r#""max_tokens":9"#), "what the operator gave comes first");
 }
 
-/// A conversation as OpenAI's clients send it back.
-const SENT_BACK: &str = r#"{"model":"m","messages":[
-    {"role":"developer","content":"be brief","name":"house"},
-    {"role":"user","content":"hi","tool_calls":null},
-    {"role":"assistant","content":null,"refusal":null,"annotations":[],"audio":null,"function_call":null,
-     "reasoning_content":"hm","tool_calls":[
-        {"id":"call_1","type":"function","function":{"name":"f","arguments":"{}"}},
-        {"id":"D681PevKs","type":"function","function":{"name":"f","arguments":"{}"}}]},
-    {"role":"tool","tool_call_id":"call_1","name":"f","content":"1"},
-    {"tool_call_id":"D681PevKs","content":"2","role":"tool"}
-]}"#;
-
 /// OpenAI: "The 'metadata' parameter is only allowed when 'store' is enabled."
 #[test]
-fn openai_is_sent_metadata_of_what_it_stores_alone() {
+fn openai_is_sent_metadata_only_with_store() {
     let tagged = r#","metadata":{"team":"red"}"#;
     for (server, more, is_sent) in [
         (Server::Openai, "", false),
@@ -106,7 +94,23 @@ fn openai_is_sent_metadata_of_what_it_stores_alone() {
         let ignored = (!is_sent).then(|| "metadata".to_owned());
         assert_eq!(written.ignored.in_words_of(Surface::OpenAi), ignored, "{server} {more}");
     }
+    let allowed = BTreeSet::from(["metadata".to_owned()]);
+    let target = OutboundTarget { allowed_fields: &allowed, ..for_server(Server::Openai) };
+    let body = openai(tagged).expect("a request").upstream_body(ProviderKind::Openai, &target).expect("a body");
+    assert!(std::str::from_utf8(&body).expect("UTF-8").contains("metadata"), "what the operator allows is sent");
 }
+
+/// A conversation as OpenAI's clients send it back.
+const SENT_BACK: &str = r#"{"model":"m","messages":[
+    {"role":"developer","content":"be brief","name":"house"},
+    {"role":"user","content":"hi","tool_calls":null},
+    {"role":"assistant","content":null,"refusal":null,"annotations":[],"audio":null,"function_call":null,
+     "reasoning_content":"hm","tool_calls":[
+        {"id":"call_1","type":"function","function":{"name":"f","arguments":"{}"}},
+        {"id":"D681PevKs","type":"function","function":{"name":"f","arguments":"{}"}}]},
+    {"role":"tool","tool_call_id":"call_1","name":"f","content":"1"},
+    {"tool_call_id":"D681PevKs","content":"2","role":"tool"}
+]}"#;
 
 /// Holds: admin.server
 #[test]

@@ -13,7 +13,7 @@ pub fn changes_no_price(beta: &str) -> bool {
 /// Each either changes the form of requests and responses only, or permits a field, a block or a kind of tool that is
 /// judged by itself, in `priceable` and `content`. Without the beta, Anthropic refuses a body that has such a field.
 #[rustfmt::skip]
-pub const HARMLESS: [&str; 59] = [
+pub const HARMLESS: [&str; 58] = [
     // The form of what is written or streamed.
     "dev-full-thinking-2025-05-14",
     "fine-grained-tool-streaming-2025-05-14",
@@ -31,7 +31,6 @@ pub const HARMLESS: [&str; 59] = [
     "mid-conversation-output-config-2026-07-01",
     "output-128k-2025-02-19",
     "output-300k-2026-03-24",
-    "per-turn-control-2026-07-01",
     "structured-outputs-2025-11-13",
     "structured-outputs-2025-12-15",
     "task-budgets-2026-03-13",

@@ -176,7 +176,7 @@ mod tests {
         for (list, left_out) in [
             (first.to_owned(), vec!["oauth-2025-04-20"]),
             (format!("{first},{second}"), vec!["oauth-2025-04-20", "context-1m-2025-08-07"]),
-            (newer.to_owned(), vec!["afk-mode-2026-01-31"]),
+            (newer.to_owned(), vec!["per-turn-control-2026-07-01", "afk-mode-2026-01-31"]),
         ] {
             let rest: Vec<_> = list.split(',').filter(|beta| !left_out.contains(beta)).collect();
             let said = left_out.iter().map(|beta| format!("anthropic-beta: {beta}")).collect();

@@ -128,7 +128,7 @@ fn a_request_is_finished_when_it_is_authenticated() {
     let request = outgoing.request(&sent, "{}".into(), "req_1", trace, DateTime::UNIX_EPOCH).expect("a request");
     let mut names: Vec<_> = request.headers().keys().map(HeaderName::as_str).collect();
     names.retain(|name| *name != "signature");
-    assert_eq!(names.len(), 7, "{names:?}");
+    assert_eq!(names.len(), 8, "{names:?}");
     let signed = "https://api.example.com/v1/m/true 2 gw-7Hq2xVt9LmBz4KpWs8Rn 0";
     assert_eq!(request.headers()["signature"], format!("{signed} {}", names.join(" ")));
 }
@@ -166,6 +166,7 @@ fn each_kind_is_called_at_its_path_with_its_headers() {
             ("content-type", "application/json"),
             ("accept", "application/json, text/event-stream"),
             ("x-request-id", "req_1"),
+            ("accept-encoding", "identity"),
         ];
         for (name, value) in common.iter().chain(headers) {
             assert_eq!(request.headers()[*name], *value, "{name}");
