@@ -10,10 +10,6 @@ use dialects::UpstreamFault;
 use flate2::write::{MultiGzDecoder, ZlibDecoder};
 use http::HeaderMap;
 use http::header::CONTENT_ENCODING;
-use provider_client::ResponseBody;
-
-use super::upstream_response::next_data;
-use crate::inference::upstream::failure::Cause;
 
 /// The most bytes that are inflated at a time: they become a thousand times as many at most.
 const STEP: usize = 64;
@@ -64,33 +60,8 @@ impl InflatedCoding {
     }
 }
 
-/// The body of an answer that is inflated.
-pub struct InflatingBody {
-    body: ResponseBody,
-    inflater: Inflater,
-}
-
-impl InflatingBody {
-    pub fn new(coding: InflatedCoding, body: ResponseBody) -> Self {
-        Self { body, inflater: Inflater::of(coding) }
-    }
-
-    /// The next piece of the answer; `None` at its end.
-    pub async fn next(&mut self) -> Result<Option<Bytes>, Cause> {
-        loop {
-            if let Some(piece) = self.inflater.next().map_err(Cause::Fault)? {
-                return Ok(Some(piece));
-            }
-            match next_data(&mut self.body).await? {
-                Some(chunk) => self.inflater.push(chunk),
-                None => return self.inflater.end().map(|()| None).map_err(Cause::Fault),
-            }
-        }
-    }
-}
-
 /// Inflates what is pushed into it.
-struct Inflater {
+pub struct Inflater {
     /// The compressed bytes that have arrived, and are not inflated yet.
     chunk: Bytes,
     /// The inflated bytes that are not handed out yet.
@@ -109,17 +80,17 @@ enum Form {
 }
 
 impl Inflater {
-    const fn of(coding: InflatedCoding) -> Self {
+    pub const fn of(coding: InflatedCoding) -> Self {
         Self { chunk: Bytes::new(), ready: Bytes::new(), form: Form::Expected(coding) }
     }
 
     /// Pushes a chunk; all of those before it are inflated.
-    fn push(&mut self, chunk: Bytes) {
+    pub fn push(&mut self, chunk: Bytes) {
         self.chunk = chunk;
     }
 
     /// The next piece; `None` if it needs more bytes.
-    fn next(&mut self) -> Result<Option<Bytes>, UpstreamFault> {
+    pub fn next(&mut self) -> Result<Option<Bytes>, UpstreamFault> {
         while self.ready.is_empty() {
             let Some(first) = self.chunk.first() else { return Ok(None) };
             if let Form::Expected(coding) = self.form {
@@ -132,7 +103,7 @@ impl Inflater {
     }
 
     /// No more will come. Errors: the answer has broken off.
-    fn end(&mut self) -> Result<(), UpstreamFault> {
+    pub fn end(&mut self) -> Result<(), UpstreamFault> {
         let is_whole = match &mut self.form {
             // An answer without a byte, as some have with a status alone, is no compressed one.
             Form::Expected(_) | Form::Plain => true,

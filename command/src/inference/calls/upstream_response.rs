@@ -17,7 +17,7 @@ use provider_client::{RequestBody, ResponseBody, SendError};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::answer_permit::AnswerPermit;
-use super::inflating::{InflatedCoding, InflatingBody};
+use super::inflating::{InflatedCoding, Inflater};
 use crate::body::buffer::BodyBuffer;
 use crate::body::memory::BoundOf;
 use crate::inference::calls::yield_to_runtime::YieldToRuntime;
@@ -471,7 +471,7 @@ impl AnswerSource {
     pub fn of(headers: &HeaderMap, body: ResponseBody) -> Self {
         match InflatedCoding::of(headers) {
             Ok(None) => Self::Http(body),
-            Ok(Some(coding)) => Self::Inflating(Box::new(InflatingBody::new(coding, body))),
+            Ok(Some(coding)) => Self::Inflating(Box::new(InflatingBody { body, inflater: Inflater::of(coding) })),
             Err(_) => Self::Undecoded,
         }
     }
@@ -513,8 +513,29 @@ impl AnswerSource {
     }
 }
 
+/// The body of an answer that is inflated.
+pub struct InflatingBody {
+    body: ResponseBody,
+    inflater: Inflater,
+}
+
+impl InflatingBody {
+    /// The next piece of the answer; `None` at its end.
+    async fn next(&mut self) -> Result<Option<Bytes>, Cause> {
+        loop {
+            if let Some(piece) = self.inflater.next().map_err(Cause::Fault)? {
+                return Ok(Some(piece));
+            }
+            match next_data(&mut self.body).await? {
+                Some(chunk) => self.inflater.push(chunk),
+                None => return self.inflater.end().map(|()| None).map_err(Cause::Fault),
+            }
+        }
+    }
+}
+
 /// Trailers are skipped: they carry nothing that the gateway needs.
-pub async fn next_data(body: &mut (impl Body<Data = Bytes> + Unpin)) -> Result<Option<Bytes>, Cause> {
+async fn next_data(body: &mut (impl Body<Data = Bytes> + Unpin)) -> Result<Option<Bytes>, Cause> {
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|_| Cause::Send(SendError::Closed))?;
         if let Ok(data) = frame.into_data()

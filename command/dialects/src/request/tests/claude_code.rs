@@ -1,4 +1,4 @@
-//! What Claude Code sends with its requests: references to tools, tools that come later, and a line for Anthropic's billing.
+//! Parts of Claude Code's requests: references to tools, tools that come later, and a line for Anthropic's billing.
 
 use provider_dialects::CountTarget;
 use serde_json::{Value, json};

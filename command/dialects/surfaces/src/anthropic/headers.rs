@@ -124,7 +124,7 @@ mod tests {
         assert!(read(&twice).is_err());
     }
 
-    /// What goes to a provider that allows these fields, and what is said to be left out.
+    /// The value that goes to a provider that allows these fields, and what is named as left out.
     fn sent(list: &str, allowed: &[&str]) -> (Option<String>, Vec<String>) {
         let read = read(&headers(&[(BETA, list)])).expect(list);
         let allowed = allowed.iter().map(|name| (*name).to_owned()).collect();
