@@ -31,7 +31,7 @@ const PIECE: usize = 64 * 1024;
 const DECODED_PIECE: usize = 16 * 1024;
 /// The largest window that a body in zstd may need (RFC 9659).
 const ZSTD_WINDOW_MAX: u64 = 8 * 1024 * 1024;
-/// The most frames of a body in zstd: each has a decoder of its own.
+/// The most frames of a body in zstd: the decoder begins anew for each.
 const ZSTD_FRAMES_MAX: u32 = 1024;
 
 /// A coding that is decoded.
@@ -136,7 +136,7 @@ impl CodedBody {
         let mut decoder: Box<dyn Read + '_> = Box::new(coded);
         for coding in self.codings.iter().rev() {
             // A form between two codings is bounded as well: it may become nothing at all, without an end.
-            let coded = BoundedForm { form: decoder, left: BODY_BYTES_MAX };
+            let coded = BoundedForm { form: decoder, left: Some(BODY_BYTES_MAX) };
             decoder = coding.decoder(BufReader::with_capacity(DECODED_PIECE, coded));
         }
         loop {
@@ -187,13 +187,16 @@ impl Read for CodedPieces<'_> {
 /// A form of the body that has so many bytes at most.
 struct BoundedForm<R> {
     form: R,
-    left: usize,
+    /// `None` once there were more.
+    left: Option<usize>,
 }
 
 impl<R: Read> Read for BoundedForm<R> {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let left = self.left.ok_or(ErrorKind::FileTooLarge)?;
         let read = self.form.read(out)?;
-        self.left = self.left.checked_sub(read).ok_or(ErrorKind::FileTooLarge)?;
+        self.left = left.checked_sub(read);
+        self.left.ok_or(ErrorKind::FileTooLarge)?;
         Ok(read)
     }
 }

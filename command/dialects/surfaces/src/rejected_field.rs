@@ -31,8 +31,10 @@ fn client_field(surface: Surface, param: &str) -> Option<&'static str> {
     }
     let fields = |surface: Surface| move |feature: &Feature| (surface.spec().field_of)(*feature).map(parameter_of);
     let openai = fields(Surface::OpenAi);
-    // Of several features with one parameter, the surface may have one alone.
-    Feature::ALL.iter().filter(|feature| openai(feature) == Some(param)).find_map(fields(surface))
+    // Several features may have one parameter, such as `thinking`, and fields of their own on the surface.
+    let mut found = Feature::ALL.iter().filter(|feature| openai(feature) == Some(param)).filter_map(fields(surface));
+    let field = found.next()?;
+    found.all(|other| other == field).then_some(field)
 }
 
 /// The parameter that has this field: a rejection names `response_format`, and not its type.
@@ -87,6 +89,7 @@ mod tests {
             (Surface::OpenAi, "top_logprobs"),
             (Surface::OpenAi, "n"),
             (Surface::Anthropic, "messages"),
+            (Surface::Anthropic, "thinking"),
             (Surface::Anthropic, "service_tier"),
         ] {
             let refusal = rejected(surface, param);

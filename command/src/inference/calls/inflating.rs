@@ -1,7 +1,7 @@
 //! Answers that an upstream has compressed with gzip or deflate, although it was asked not to: some networks in front of servers do so.
 //! They are inflated as they arrive, so that streams stay streams, in bounded pieces, however much a few bytes stand for. Codings with
-//! windows of many megabytes, which a stream would hold until its end, are faults. An answer that is not compressed, whatever its header
-//! says, is taken as it is.
+//! windows of many megabytes, which a stream would hold until its end, are faults. An answer that is not compressed, though its header
+//! names gzip or deflate, or a name that is no coding, is taken as it is.
 
 use std::io::Write;
 
@@ -12,7 +12,7 @@ use http::HeaderMap;
 use http::header::CONTENT_ENCODING;
 
 /// The most bytes that are inflated at a time: they become a thousand times as many at most.
-const STEP: usize = 64;
+const STEP: usize = 256;
 /// The most bytes that are handed out at a time.
 const PIECE: usize = 16 * 1024;
 /// Codings that are not inflated (IANA's registry), and are compressed all the same.
@@ -96,8 +96,12 @@ impl Inflater {
             if let Form::Expected(coding) = self.form {
                 self.form = coding.form_beginning_with(*first);
             }
+            if matches!(self.form, Form::Plain) {
+                self.ready = std::mem::take(&mut self.chunk);
+                break;
+            }
             let step = self.chunk.split_to(self.chunk.len().min(STEP));
-            self.ready = self.form.inflated(step)?;
+            self.ready = self.form.inflated(step, self.chunk.is_empty())?;
         }
         Ok(Some(self.ready.split_to(self.ready.len().min(PIECE))))
     }
@@ -115,19 +119,22 @@ impl Inflater {
 }
 
 impl Form {
-    fn inflated(&mut self, bytes: Bytes) -> Result<Bytes, UpstreamFault> {
+    /// The text of these bytes; of the last that have arrived all of it.
+    fn inflated(&mut self, bytes: Bytes, are_last: bool) -> Result<Bytes, UpstreamFault> {
         match self {
-            Self::Gzip(decoder) => inflate(decoder, &bytes, MultiGzDecoder::get_mut),
-            Self::Deflate(decoder) => inflate(decoder, &bytes, ZlibDecoder::get_mut),
+            Self::Gzip(decoder) => inflate(decoder, &bytes, are_last, MultiGzDecoder::get_mut),
+            Self::Deflate(decoder) => inflate(decoder, &bytes, are_last, ZlibDecoder::get_mut),
             Self::Expected(_) | Self::Plain => Ok(bytes),
         }
     }
 }
 
-/// All that these bytes stand for. What comes after the end of the compressed form is not read.
+/// The text of these bytes, as far as the decoder gives it; of the last ones all. Bytes after the end of the compressed form are not
+/// read.
 fn inflate<D: Write>(
     decoder: &mut D,
     mut bytes: &[u8],
+    are_last: bool,
     inflated: impl Fn(&mut D) -> &mut Vec<u8>,
 ) -> Result<Bytes, UpstreamFault> {
     while !bytes.is_empty() {
@@ -137,7 +144,9 @@ fn inflate<D: Write>(
         }
     }
     // Otherwise a part would stay in its window until more bytes come.
-    decoder.flush().map_err(|_| UpstreamFault::Coding)?;
+    if are_last {
+        decoder.flush().map_err(|_| UpstreamFault::Coding)?;
+    }
     Ok(std::mem::take(inflated(decoder)).into())
 }
 

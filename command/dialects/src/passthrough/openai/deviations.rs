@@ -34,8 +34,7 @@ pub fn edit_fields(
     let deviations = deviations(target.server.unwrap_or(Server::Other));
     let members: Vec<_> = json::members(text).map_while(Result::ok).collect();
     let is_stored = || members.iter().any(|member| member.name() == "store" && member.value == "true");
-    let is_metadata_left_out =
-        || deviations.takes_metadata_only_if_stored && !target.allowed_fields.contains(METADATA) && !is_stored();
+    let is_metadata_left_out = || deviations.takes_metadata_only_if_stored && !is_stored();
     let has_own_seed = members.iter().any(|member| member.name() == deviations.seed);
     // A server that refuses fields that it does not know refuses a switch as well.
     let keeps_switches = !refused.contains(RefusedParameter::EffortWithTools)

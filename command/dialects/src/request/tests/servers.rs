@@ -94,10 +94,6 @@ fn openai_is_sent_metadata_only_with_store() {
         let ignored = (!is_sent).then(|| "metadata".to_owned());
         assert_eq!(written.ignored.in_words_of(Surface::OpenAi), ignored, "{server} {more}");
     }
-    let allowed = BTreeSet::from(["metadata".to_owned()]);
-    let target = OutboundTarget { allowed_fields: &allowed, ..for_server(Server::Openai) };
-    let body = openai(tagged).expect("a request").upstream_body(ProviderKind::Openai, &target).expect("a body");
-    assert!(std::str::from_utf8(&body).expect("UTF-8").contains("metadata"), "what the operator allows is sent");
 }
 
 /// A conversation as OpenAI's clients send it back.

@@ -172,10 +172,6 @@ impl<'a> Totals<'a> {
         };
         let content_path = path.field("content");
         let content = fields.raw("content").ok_or_else(|| content_path.refuse("is required"))?;
-        // Betas let a message have settings of its own.
-        for member in fields.unread().filter(|member| !is_null(member.value)) {
-            self.unpriced.extend(priceable::unpriced_field(member.name(), member.value)?);
-        }
         self.content(content, &content_path, place)
     }
 
