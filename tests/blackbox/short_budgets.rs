@@ -118,7 +118,7 @@ async fn a_large_body_is_sent_with_the_cap_that_was_lowered() {
         let tenant = with_a_cent(&gateway, &upstream, kind, json!({ "when_short": "shrink" })).await;
         tenant.set_limit("0.95").await;
         let mut body = tenant.ask("ok");
-        body["messages"][0]["content"] = json!("\n".repeat(170_000));
+        body["messages"][0]["content"] = json!("\n".repeat(170_000) + "x");
         let cap = lowered(&tenant.app.post(OPENAI, &body).await.must(200));
         let sent = upstream.seen().last().expect("a request").body.clone();
         assert!(cap < CAP && sent["max_tokens"] == cap, "{cap}");
