@@ -23,7 +23,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::schema;
-use crate::turns::{self, Turn, unless_blank};
+use crate::turns::{self, ConversationTurn, unless_blank};
 use crate::{CallIdRule, OutboundTarget};
 
 /// The smallest thinking budget that Anthropic takes.
@@ -69,7 +69,7 @@ struct AnthropicMessage<'a> {
     content: Vec<AnthropicContentBlock<'a>>,
 }
 
-impl Turn for AnthropicMessage<'_> {
+impl ConversationTurn for AnthropicMessage<'_> {
     fn new(role: &'static str, blocks: usize) -> Self {
         Self { role, content: Vec::with_capacity(blocks) }
     }
@@ -82,7 +82,7 @@ impl Turn for AnthropicMessage<'_> {
         self.content.is_empty()
     }
 
-    fn say(&mut self, text: &'static str) {
+    fn push_text(&mut self, text: &'static str) {
         self.content.push(plain_text(text));
     }
 

@@ -20,7 +20,7 @@ use serde_json::value::RawValue;
 
 use super::family::Family;
 use super::names;
-use crate::turns::{self, Turn, unless_blank};
+use crate::turns::{self, ConversationTurn, unless_blank};
 
 /// A message of Converse.
 #[derive(Serialize)]
@@ -143,12 +143,12 @@ pub fn messages(chat: &ChatRequest, family: Family, as_text: bool) -> Result<Vec
 fn begin_with_the_user(written: &mut Vec<ConverseMessage<'_>>) {
     if written.first().is_some_and(|first| first.role != turns::USER) {
         let mut first = ConverseMessage::new(turns::USER, 1);
-        first.say(turns::NOTHING_SAID);
+        first.push_text(turns::PLACEHOLDER_TEXT);
         written.insert(0, first);
     }
 }
 
-impl Turn for ConverseMessage<'_> {
+impl ConversationTurn for ConverseMessage<'_> {
     fn new(role: &'static str, blocks: usize) -> Self {
         Self { role, content: Vec::with_capacity(blocks) }
     }
@@ -161,7 +161,7 @@ impl Turn for ConverseMessage<'_> {
         self.content.is_empty()
     }
 
-    fn say(&mut self, text: &'static str) {
+    fn push_text(&mut self, text: &'static str) {
         self.content.push(BedrockContentBlock::Text(text.into()));
     }
 
